@@ -1,0 +1,308 @@
+"""Neural collapse: how near class features and classifier are to the symmetric end state.
+
+Legend: K classes, d width; class k has n_k rows with sum s_k, mean mu_k = s_k / n_k and variance
+var_k = mean ||h - mu_k||^2; mu = mean of the class means; m_k = mu_k - mu; v_k = m_k / ||m_k||;
+Sigma_W = mean over rows of (h - mu_k)(h - mu_k)^T; Sigma_B = mean over classes of m_k m_k^T; W `[K,
+d]` the classifier, b `[K]` its bias.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_semgeom.geometry.sums import block_slices, check_rows, sums_device
+
+_FIGURES = (
+    "nc1_trace",
+    "nc1_pinv",
+    "cdnv",
+    "equinorm",
+    "equiangularity",
+    "etf_distance",
+    "nc3",
+    "nc4",
+)
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """What the figures need of the rows; adds up over blocks, updates and processes.
+
+    Products are summed in fp64: a class is tight around a mean that may be far longer than its
+    spread, and in fp32 the difference of the two would be rounding.
+    """
+
+    counts: Tensor
+    """fp64 `[K]`: n_k."""
+    sums: Tensor
+    """fp64 `[K, d]`: s_k."""
+    squares: Tensor
+    """fp64 `[K]`: sum of ||h||^2."""
+    second: Tensor
+    """fp64 `[d, d]`: sum of h h^T over all rows."""
+
+    @property
+    def means(self) -> Tensor:
+        """fp64 `[K, d]`: mu_k; NaN for a class without rows."""
+        return self.sums / self.counts[:, None]
+
+
+def class_sums(rows: Tensor, labels: Tensor, num_classes: int) -> ClassSums:
+    """Add up `rows` `[n, d]` by class; labels < 0 and rows that are not finite are left out."""
+    device, width = sums_device(rows), rows.shape[1]
+    counts = torch.zeros(num_classes, dtype=torch.float64, device=device)
+    sums = torch.zeros(num_classes, width, dtype=torch.float64, device=device)
+    squares = torch.zeros_like(counts)
+    second = torch.zeros(width, width, dtype=torch.float64, device=device)
+    for part in block_slices(rows):
+        chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
+        block = rows[part][chosen].to(sums)
+        label = labels[part][chosen].to(device)
+        counts.index_add_(0, label, torch.ones_like(label, dtype=torch.float64))
+        sums.index_add_(0, label, block)
+        squares.index_add_(0, label, block.square().sum(1))
+        second += block.T @ block
+    return ClassSums(counts, sums, squares, second)
+
+
+def collapse_from_sums(sums: ClassSums, classifier: Tensor | None = None) -> dict[str, Tensor]:
+    """The figures of `neural_collapse` that sums can give: all but `nc4`."""
+    seen = sums.counts > 0
+    n_k, means = sums.counts[seen], sums.means[seen]
+    k, n = seen.sum().to(n_k), n_k.sum()
+    figures = {name: n.new_tensor(torch.nan) for name in _FIGURES}
+    if k < 2:
+        return figures
+    centred = means - means.mean(0)
+    within = (sums.second - (n_k[:, None] * means).T @ means) / n
+    between = centred.T @ centred / k
+    variance = (sums.squares[seen] / n_k - means.square().sum(1)).clamp(min=0)
+    spread = between.trace()
+    figures["nc1_trace"] = torch.where(spread > 0, within.trace().clamp(min=0) / spread, torch.nan)
+    figures["cdnv"] = _cdnv(means, variance)
+    if spread > 0 and bool(torch.isfinite(between).all()):
+        inverse = torch.linalg.pinv(between, hermitian=True)
+        figures["nc1_pinv"] = (within * inverse).sum() / k
+    length = torch.linalg.vector_norm(centred, dim=1)
+    figures["equinorm"] = length.std(correction=0) / length.mean()
+    unit = centred / length[:, None]
+    total, squared = unit.sum(0).square().sum(), (unit.T @ unit).square().sum()
+    pairs = k * (k - 1)
+    average = (total - k) / pairs
+    figures["equiangularity"] = ((squared - k) / pairs - average.square()).clamp(min=0).sqrt()
+    figures["etf_distance"] = etf_distance(k, total, squared)
+    if classifier is not None and bool(seen.all()):
+        weight = classifier.to(centred)
+        direction = centred / torch.linalg.matrix_norm(centred)
+        figures["nc3"] = (weight / torch.linalg.matrix_norm(weight) - direction).square().sum()
+    return figures
+
+
+def etf_distance(count: Tensor, total_squared: Tensor, gram_squared: Tensor) -> Tensor:
+    """||G/||G||_F - E/||E||_F||_F of the Gram G of n unit vectors to the simplex ETF's Gram E.
+
+    E = (n I - 11^T) / (n - 1), so <G, E> = (n tr G - 1^T G 1) / (n - 1) and no n x n matrix is
+    needed.
+
+    Args:
+        count: n `[]`.
+        total_squared: ||sum of the unit vectors||^2 = 1^T G 1 `[]`.
+        gram_squared: ||G||_F^2 = ||C||_F^2 `[]`.
+    """
+    inner = (count.square() - total_squared) / (count - 1)
+    etf_norm = count / (count - 1).sqrt()
+    cosine = inner / (gram_squared.sqrt() * etf_norm)
+    return (2 - 2 * cosine).clamp(min=0).sqrt()
+
+
+def _cdnv(means: Tensor, variance: Tensor) -> Tensor:
+    """Mean over class pairs, a block of classes at a time: quadratic in K, linear in memory."""
+    total = means.new_zeros(())
+    k = means.shape[0]
+    for part in block_slices(means.new_empty(k, k)):
+        squared = torch.cdist(
+            means[part], means, compute_mode="donot_use_mm_for_euclid_dist"
+        ).square()
+        ratio = (variance[part, None] + variance[None]) / (2 * squared)
+        ratio = torch.where(squared > 0, ratio, torch.nan)
+        own = torch.arange(part.start, part.stop, device=means.device)
+        ratio[torch.arange(ratio.shape[0], device=means.device), own] = 0
+        total = total + ratio.sum()
+    return total / (k * (k - 1))
+
+
+def centre_agreement(
+    rows: Tensor, labels: Tensor, means: Tensor, classifier: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Number of rows where the classifier picks the nearest class mean, and of rows looked at."""
+    agreed = means.new_zeros(())
+    looked_at = means.new_zeros(())
+    present = torch.isfinite(means).all(1)
+    half_squares = means.square().sum(1) / 2
+    for part in block_slices(rows):
+        chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
+        block = rows[part][chosen].to(means)
+        nearness = (block @ means.T - half_squares).masked_fill(~present, -torch.inf)
+        logits = block @ classifier.to(means).T
+        if bias is not None:
+            logits = logits + bias.to(means)
+        agreed = agreed + (nearness.argmax(1) == logits.argmax(1)).sum()
+        looked_at = looked_at + block.shape[0]
+    return agreed, looked_at
+
+
+def neural_collapse(
+    rows: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    classifier: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """How far features and classifier have collapsed to the symmetric end state.
+
+    - `nc1_trace` = tr Sigma_W / tr Sigma_B; `nc1_pinv` = tr(Sigma_W Sigma_B^+) / K (Papyan, Han &
+      Donoho, "Prevalence of neural collapse", 2020);
+    - `cdnv`: mean over class pairs of (var_k + var_l) / (2 ||mu_k - mu_l||^2) (Galanti, Gyorgy &
+      Hutter, 2021), quadratic in the classes, linear in memory;
+    - `equinorm`: standard deviation / mean of ||m_k||; `equiangularity`: standard deviation of the
+      cosines between m_k and m_l (NC2 of Papyan et al.);
+    - `etf_distance`: ||G/||G||_F - E/||E||_F||_F, G the cosines of the m_k, E those of a
+      simplex ETF;
+    - `nc3` = ||W/||W||_F - M/||M||_F||_F^2 with rows m_k in M: self-duality of the classifier;
+    - `nc4`: share of rows for which the classifier picks the class with the nearest mean.
+
+    All are 0 in the end state but `nc4`, which is 1. The centre is the mean of the class means, so
+    frequent classes count no more than rare ones. Classes without rows are left out; `nc3` is then
+    NaN, as are `nc3` and `nc4` without a classifier, and all with fewer than two classes.
+
+    Args:
+        rows: `[n, d]` features, any floating point dtype.
+        labels: int64 `[n]`, the class of each row; negative: left out.
+        num_classes: K.
+        classifier: `[K, d]`.
+        bias: `[K]`, used by `nc4` alone.
+
+    Returns:
+        fp64 tensors `[]`.
+
+    Raises:
+        ValueError: if shapes do not fit or a label is K or more.
+    """
+    _check_labels(rows, labels, num_classes)
+    _check_classifier(classifier, bias, num_classes, rows.shape[1])
+    sums = class_sums(rows, labels, num_classes)
+    figures = collapse_from_sums(sums, classifier)
+    if classifier is not None:
+        agreed, looked_at = centre_agreement(rows, labels, sums.means, classifier, bias)
+        figures["nc4"] = agreed / looked_at
+    return figures
+
+
+def _check_labels(rows: Tensor, labels: Tensor, num_classes: int) -> None:
+    check_rows(rows)
+    if labels.shape != rows.shape[:1] or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be integers [{rows.shape[0]}], one a row; got {labels.dtype} "
+            f"{list(labels.shape)}."
+        )
+    if labels.numel() and int(labels.max()) >= num_classes:
+        raise ValueError(
+            f"labels must be below num_classes = {num_classes}; found {int(labels.max())}."
+        )
+
+
+def _check_classifier(
+    classifier: Tensor | None, bias: Tensor | None, num_classes: int, width: int
+) -> None:
+    for name, given, expected in (
+        ("classifier", classifier, (num_classes, width)),
+        ("bias", bias, (num_classes,)),
+    ):
+        if given is not None and tuple(given.shape) != expected:
+            raise ValueError(f"{name} must be {list(expected)}; got {list(given.shape)}.")
+    if bias is not None and classifier is None:
+        raise ValueError("bias was given without a classifier; give both or neither.")
+
+
+class NeuralCollapse(Metric):
+    """`neural_collapse` over a stream of rows, as a torchmetrics Metric with sum states.
+
+    `nc4` compares with the class means of all rows, which a stream knows only when it has ended: it
+    is computed for the rows whose update was given `means` of an earlier pass, else it is NaN.
+
+    Args:
+        num_classes: K.
+        dim: width d of the rows.
+        classifier: the layer from features to logits, for `nc3` and `nc4`. It is read when needed,
+            neither copied nor registered as a part of the metric.
+        kwargs: passed on to `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: if the classifier's weight is not `[num_classes, dim]`.
+    """
+
+    full_state_update = False
+    higher_is_better = None
+    is_differentiable = False
+
+    counts: Tensor
+    sums: Tensor
+    squares: Tensor
+    second: Tensor
+    agreed: Tensor
+    looked_at: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int,
+        classifier: torch.nn.Linear | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.dim = dim
+        if classifier is not None:
+            _check_classifier(classifier.weight, classifier.bias, num_classes, dim)
+        self._classifier = (classifier,)  # in a tuple, so that it does not become a submodule
+        shapes: dict[str, tuple[int, ...]] = {
+            "counts": (num_classes,),
+            "sums": (num_classes, dim),
+            "squares": (num_classes,),
+            "second": (dim, dim),
+            "agreed": (),
+            "looked_at": (),
+        }
+        for name, shape in shapes.items():
+            zeros = torch.zeros(shape, dtype=torch.float64)
+            self.add_state(name, zeros, dist_reduce_fx="sum")
+
+    def update(self, rows: Tensor, labels: Tensor, means: Tensor | None = None) -> None:
+        """Add `rows` `[n, dim]` of the classes `labels` `[n]`; `means` `[K, dim]` for `nc4`."""
+        _check_labels(rows, labels, self.num_classes)
+        check_rows(rows, self.dim)
+        added = class_sums(rows, labels, self.num_classes)
+        self.counts += added.counts
+        self.sums += added.sums
+        self.squares += added.squares
+        self.second += added.second
+        classifier = self._classifier[0]
+        if means is not None and classifier is not None:
+            agreed, looked_at = centre_agreement(
+                rows, labels, means.to(self.sums), classifier.weight, classifier.bias
+            )
+            self.agreed += agreed
+            self.looked_at += looked_at
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures of `neural_collapse` for all rows seen."""
+        classifier = self._classifier[0]
+        sums = ClassSums(self.counts, self.sums, self.squares, self.second)
+        figures = collapse_from_sums(sums, None if classifier is None else classifier.weight)
+        figures["nc4"] = self.agreed / self.looked_at
+        return figures

@@ -1,0 +1,113 @@
+"""Which rows add up to which attribute value: computed once for a table, used at each capture.
+
+Several attributes are merged into joint cells, so that a row is added once a group of attributes
+instead of once an attribute; the cells are added up to values at the end.
+
+Legend: n rows; attribute a of A gives row i the code a(i) in 0..M_a-1, or -1: not labelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from math import prod
+
+import torch
+from torch import Tensor
+
+_ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The joint values of a few attributes."""
+
+    of_row: Tensor
+    """int64 `[n]`: the cell of each row."""
+    count: int
+    """Number of cells."""
+    values: dict[int, Tensor]
+    """For each attribute the code that each cell stands for, int64 `[count]`, -1: not labelled."""
+
+
+class CodePlan:
+    """How to add up rows by attribute value.
+
+    Args:
+        codes: int64 `[n, A]`, -1 where a row is not labelled.
+        num_values: M_a of each attribute.
+
+    Raises:
+        ValueError: if `codes` has another shape or dtype, or a code is out of range.
+    """
+
+    def __init__(self, codes: Tensor, num_values: Sequence[int]) -> None:
+        _check_codes(codes, num_values)
+        self.codes = codes
+        self.num_values = tuple(num_values)
+        self.offsets = tuple(accumulate(num_values, initial=0))
+
+    @cached_property
+    def labelled(self) -> list[tuple[list[int], Tensor | None]]:
+        """Attributes that label the same rows, with their rows: sorted int64 `[m]`; None: all."""
+        found: list[tuple[list[int], Tensor]] = []
+        for a in range(len(self.num_values)):
+            mask = self.codes[:, a] >= 0
+            same = next((attributes for attributes, seen in found if torch.equal(seen, mask)), None)
+            if same is None:
+                found.append(([a], mask))
+            else:
+                same.append(a)
+        return [
+            (attributes, None if mask.all() else mask.nonzero()[:, 0]) for attributes, mask in found
+        ]
+
+    @cached_property
+    def cells(self) -> list[Cells]:
+        """The attributes in groups whose joint values are few beside the rows."""
+        everywhere = {a for attributes, rows in self.labelled if rows is None for a in attributes}
+        radix = [m if a in everywhere else m + 1 for a, m in enumerate(self.num_values)]
+        room = self.codes.shape[0] // _ROWS_PER_CELL
+        groups: list[list[int]] = []
+        for a in sorted(range(len(radix)), key=lambda a: -radix[a]):
+            roomy = (g for g in groups if prod(radix[b] for b in (*g, a)) <= room)
+            group = next(roomy, None)
+            if group is None:
+                groups.append([a])
+            else:
+                group.append(a)
+        return [self._merge(group, radix) for group in groups]
+
+    def _merge(self, group: list[int], radix: list[int]) -> Cells:
+        device = self.codes.device
+        of_row = torch.zeros(self.codes.shape[0], dtype=torch.int64, device=device)
+        for a in group:
+            not_labelled = radix[a] - self.num_values[a]
+            of_row = of_row * radix[a] + self.codes[:, a] + not_labelled
+        count = prod(radix[a] for a in group)
+        rest = torch.arange(count, device=device)
+        values = {}
+        for a in reversed(group):
+            values[a] = rest % radix[a] - (radix[a] - self.num_values[a])
+            rest = rest // radix[a]
+        return Cells(of_row, count, values)
+
+
+def _check_codes(codes: Tensor, num_values: Sequence[int]) -> None:
+    attributes = len(num_values)
+    if codes.ndim != 2 or codes.dtype != torch.int64 or codes.shape[1] != attributes:
+        raise ValueError(
+            f"codes must be int64 [n, {attributes}], one column for each of the {attributes} "
+            f"entries of num_values; got {codes.dtype} {list(codes.shape)}."
+        )
+    if codes.numel() == 0:
+        return
+    low, high = codes.amin(0).tolist(), codes.amax(0).tolist()
+    for a, (least, most, values) in enumerate(zip(low, high, num_values, strict=True)):
+        if least < -1 or most >= values:
+            raise ValueError(
+                f"codes[:, {a}] must lie in -1..{values - 1} (num_values[{a}] = {values}, and -1 "
+                f"is not labelled); found {least}..{most}."
+            )

@@ -1,0 +1,109 @@
+"""How evenly rows fill their space, from the second moment of their directions.
+
+Legend: n unit rows u_i of width d; C = sum of u u^T, of trace n; r the largest rank C can have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.sums import check_rows, mean_sums, row_sums
+
+
+def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[str, Tensor]:
+    """The figures of `spectrum` from the number of rows `[]` and C `[d, d]`, both fp64."""
+    width = second.shape[0]
+    squared = second.square().sum()
+    rank = torch.clamp(count - 1 if centered else count, max=width)
+    shares = torch.linalg.eigvalsh(second / torch.clamp(count, min=1)).clamp(min=0)
+    entropy = -torch.special.xlogy(shares, shares).sum()
+    nan = torch.full_like(count, torch.nan)
+    return {
+        "asymmetry": torch.where(
+            rank > 1, (squared / count.square() - 1 / rank) / (1 - 1 / rank), nan
+        ),
+        "participation_ratio": torch.where(count > 0, count.square() / squared, nan),
+        "effective_rank": torch.where(count > 0, entropy.exp(), nan),
+    }
+
+
+def spectrum(rows: Tensor, center: bool = True) -> dict[str, Tensor]:
+    """How far the directions of `rows` are from filling their space evenly.
+
+    With C = sum of u u^T over the n valid rows, centred and at unit length,
+
+    - `asymmetry` = (||C||_F^2 / n^2 - 1/r) / (1 - 1/r) with r = min(d, n - 1), or min(d, n) where
+      rows are not centred: 0 for a simplex ETF or a unit tight frame, the symmetric state of neural
+      collapse, 1 when all rows lie on one line;
+    - `participation_ratio` = n^2 / ||C||_F^2, the number of equally used directions;
+    - `effective_rank` = exp(entropy of the eigenvalues of C / n) (Roy & Vetterli, "The effective
+      rank", 2007).
+
+    Args:
+        rows: `[n, d]`, any floating point dtype.
+        center: whether to subtract the mean of the valid rows first.
+
+    Returns:
+        fp64 tensors `[]`; NaN where a figure is not defined.
+
+    Raises:
+        ValueError: if `rows` is not a floating point matrix.
+
+    Example:
+        >>> import torch
+        >>> round(float(spectrum(torch.eye(4))["asymmetry"]), 4)
+        0.0
+    """
+    check_rows(rows)
+    count, second = _moments(rows, mean_sums(rows).mean if center else None)
+    return spectrum_from_sums(count, second, center)
+
+
+def _moments(rows: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
+    no_codes = torch.empty(rows.shape[0], 0, dtype=torch.int64, device=rows.device)
+    sums = row_sums(rows, CodePlan(no_codes, ()), mean)
+    assert sums.second is not None  # for the type checker: second moments are on by default
+    return sums.count, sums.second[0]
+
+
+class Spectrum(Metric):
+    """`spectrum` over a stream of rows, as a torchmetrics Metric with sum states.
+
+    Args:
+        dim: width d of the rows.
+        center: whether rows are centred: with the `mean` given to `update`, or where none is given
+            with the mean of that update's own rows.
+        kwargs: passed on to `torchmetrics.Metric`.
+    """
+
+    full_state_update = False
+    higher_is_better = None
+    is_differentiable = False
+
+    count: Tensor
+    second: Tensor
+
+    def __init__(self, dim: int, center: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.center = center
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("second", torch.zeros((dim, dim), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, rows: Tensor, mean: Tensor | None = None) -> None:
+        """Add `rows` `[n, dim]`, centred with `mean` `[dim]` where given."""
+        check_rows(rows, self.dim)
+        if mean is None and self.center:
+            mean = mean_sums(rows).mean
+        count, second = _moments(rows, mean)
+        self.count += count
+        self.second += second
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures of `spectrum` for all rows seen."""
+        return spectrum_from_sums(self.count, self.second, self.center)

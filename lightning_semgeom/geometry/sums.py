@@ -1,0 +1,283 @@
+"""The hot loop: rows become a few sums in two passes, block by block.
+
+Every number of a site is a function of sums, so the cost is linear in the rows, the sums of several
+blocks, updates or processes simply add up, and neither an n x n matrix nor a second copy of the
+rows ever exists. A block is small enough to stay in the cache while it is centred, scaled to unit
+length and added up.
+
+Legend: n rows x_i of width d; mu their mean; u_i = (x_i - mu) / ||x_i - mu||; attribute a gives row
+i the code a(i) in 0..M_a-1, or -1 where it is not labelled; V = sum of all M_a; n_g and S_g count
+and sum of u over the rows with value g; C = sum of u u^T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_semgeom.geometry.plan import CodePlan
+
+_BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
+_BLOCK_BYTES_ACCELERATOR = 64 << 20
+_ROWS_PER_FLUSH = 1 << 15  # rows added up in fp32 before the cells move to fp64
+
+
+def accumulation_dtype(rows: Tensor) -> torch.dtype:
+    """The dtype in which a block of `rows` is added up: fp64 for fp64, fp32 for all narrower."""
+    return torch.float64 if rows.dtype == torch.float64 else torch.float32
+
+
+def sums_device(rows: Tensor) -> torch.device:
+    """The device of the fp64 sums: that of `rows`, or the CPU where that device has no fp64."""
+    return torch.device("cpu") if rows.device.type == "mps" else rows.device
+
+
+def block_slices(rows: Tensor) -> Iterator[slice]:
+    """Slices that cut `rows` `[n, d]` into blocks of a size that suits its device."""
+    row_bytes = rows.shape[1] * (8 if rows.dtype == torch.float64 else 4)
+    block_bytes = _BLOCK_BYTES.get(rows.device.type, _BLOCK_BYTES_ACCELERATOR)
+    step = max(64, block_bytes // max(row_bytes, 1))
+    for start in range(0, rows.shape[0], step):
+        yield slice(start, min(start + step, rows.shape[0]))
+
+
+def check_rows(rows: Tensor, width: int | None = None) -> None:
+    """Raise a ValueError unless `rows` is a floating point matrix `[n, width]`."""
+    fits = rows.ndim == 2 and rows.shape[1] > 0 and width in (None, rows.shape[1])
+    if not fits or not rows.is_floating_point():
+        raise ValueError(
+            f"rows must be a floating point tensor [n, {width or 'd'}]; got {rows.dtype} "
+            f"{list(rows.shape)}. Flatten batch and time first: hidden.flatten(0, -2)."
+        )
+
+
+@dataclass(frozen=True)
+class MeanSums:
+    """What the mean of the valid rows needs; adds up over blocks, updates and processes."""
+
+    total: Tensor
+    """fp64 `[d]`: sum of the valid rows."""
+    count: Tensor
+    """fp64 `[]`: number of the valid rows."""
+
+    @property
+    def mean(self) -> Tensor:
+        """fp64 `[d]`; NaN without a valid row."""
+        return self.total / self.count
+
+
+def mean_sums(rows: Tensor) -> MeanSums:
+    """Sum and count of the rows that are finite and not zero.
+
+    Args:
+        rows: `[n, d]`, any floating point dtype.
+    """
+    dtype, device = accumulation_dtype(rows), sums_device(rows)
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=device)
+    count = torch.zeros((), dtype=torch.float64, device=device)
+    # Adding x - x_0 instead of x keeps fp32 exact enough when the mean is long, the spread small.
+    origin = _first_valid_row(rows).to(dtype)
+    for part in block_slices(rows):
+        block = rows[part]
+        shifted = block.to(dtype) - origin
+        partial, valid_rows = shifted.sum(0), block.shape[0]
+        # One row that is not finite makes the sum not finite: the rows are looked at only then.
+        if not torch.isfinite(partial).all() or _has_zero_row(block):
+            valid = _valid_rows(block)
+            partial = shifted.masked_fill_(~valid[:, None], 0).sum(0)
+            valid_rows = int(valid.sum())
+        total += partial.to(total)
+        count += valid_rows
+    return MeanSums(total + count * origin.to(total), count)
+
+
+def _valid_rows(block: Tensor) -> Tensor:
+    return torch.isfinite(block).all(1) & (block != 0).any(1)
+
+
+def _has_zero_row(block: Tensor) -> bool:
+    suspects = block[block[:, 0] == 0]
+    return suspects.shape[0] > 0 and bool((suspects == 0).all(1).any())
+
+
+def _first_valid_row(rows: Tensor) -> Tensor:
+    for part in block_slices(rows):
+        valid = _valid_rows(rows[part])
+        if valid.any():
+            first: Tensor = rows[part][valid.to(torch.uint8).argmax()]
+            return first
+    return rows.new_zeros(rows.shape[1])
+
+
+def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Cut `rows` into blocks that are centred and scaled to unit length.
+
+    One buffer serves all blocks: a block is overwritten when the next one is taken. A row that is
+    zero, not finite or not to be told from the mean comes out as zeros.
+
+    Args:
+        rows: `[n, d]`.
+        mean: fp64 `[d]`, or None to leave the rows uncentred.
+
+    Yields:
+        The rows' slice, their unit vectors u `[b, d]`, and which of them are valid, bool `[b]`.
+    """
+    dtype = accumulation_dtype(rows)
+    buffer = rows.new_empty(0, dtype=dtype)
+    centre = None if mean is None else mean.to(device=rows.device, dtype=dtype)
+    floor = 0.0
+    if centre is not None:
+        # Differences as short as the rounding of the mean have no direction of their own.
+        floor = 4 * torch.finfo(dtype).eps * float(torch.linalg.vector_norm(centre))
+    for part in block_slices(rows):
+        block = rows[part]
+        if buffer.numel() == 0:
+            buffer = torch.empty_like(block, dtype=dtype, memory_format=torch.contiguous_format)
+        unit = buffer[: block.shape[0]]
+        if centre is None:
+            unit.copy_(block)
+        else:
+            torch.sub(block, centre, out=unit)
+        length = torch.linalg.vector_norm(unit, dim=1)
+        valid = torch.isfinite(length) & (length > floor)
+        if centre is not None and _has_zero_row(block):
+            valid &= _valid_rows(block)
+        unit.div_(length[:, None])
+        if not valid.all():
+            unit.masked_fill_(~valid[:, None], 0)
+        yield part, unit, valid
+
+
+@dataclass(frozen=True)
+class RowSums:
+    """What every figure of a site needs; adds up over blocks, updates and processes."""
+
+    count: Tensor
+    """fp64 `[]`: number of valid rows."""
+    skipped: Tensor
+    """fp64 `[]`: rows left out: zero, not finite, or not to be told from the mean."""
+    total: Tensor
+    """fp64 `[d]`: sum of u over the valid rows."""
+    value_counts: Tensor
+    """fp64 `[V]`: n_g, attribute after attribute."""
+    value_sums: Tensor
+    """fp64 `[V, d]`: S_g."""
+    second: Tensor | None
+    """fp64 `[1 + sets, d, d]`: C over all rows, then over each set of rows that some attributes
+    label where others do not; None when it was not asked for."""
+    second_index: tuple[int, ...]
+    """For each attribute the entry of `second` that belongs to its labelled rows."""
+
+
+def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = True) -> RowSums:
+    """Add up the unit vectors of `rows` by attribute value.
+
+    Args:
+        rows: `[n, d]`, any floating point dtype.
+        plan: made from the codes of these rows.
+        mean: fp64 `[d]` to centre with, or None to leave the rows uncentred.
+        second: whether to sum u u^T as well; this costs as much as `rows.T @ rows`.
+    """
+    check_rows(rows)
+    if plan.codes.shape[0] != rows.shape[0]:
+        raise ValueError(f"codes has {plan.codes.shape[0]} rows, but rows has {rows.shape[0]}.")
+    width, device = rows.shape[1], sums_device(rows)
+    values = _ValueSums(plan, rows)
+    moments = _SecondMoments(plan, rows) if second else None
+    total = torch.zeros(width, dtype=torch.float64, device=device)
+    valid = torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
+    for part, unit, valid_rows in unit_blocks(rows, mean):
+        valid[part] = valid_rows
+        total += unit.sum(0).to(total)
+        values.add(part, unit)
+        if moments is not None:
+            moments.add(part, unit)
+    count = valid.sum().to(total)
+    return RowSums(
+        count=count,
+        skipped=rows.shape[0] - count,
+        total=total,
+        value_counts=_value_counts(plan, valid).to(total),
+        value_sums=values.result(),
+        second=None if moments is None else moments.result,
+        second_index=_second_index(plan),
+    )
+
+
+def _value_counts(plan: CodePlan, valid: Tensor) -> Tensor:
+    codes = plan.codes if valid.all() else plan.codes[valid]
+    counts = [
+        torch.bincount(codes[:, a] + 1, minlength=m + 1)[1:] for a, m in enumerate(plan.num_values)
+    ]
+    return torch.cat(counts) if counts else valid.new_zeros(0)
+
+
+def _second_index(plan: CodePlan) -> tuple[int, ...]:
+    index = [0] * len(plan.num_values)
+    partial = [attributes for attributes, rows in plan.labelled if rows is not None]
+    for entry, attributes in enumerate(partial, start=1):
+        for a in attributes:
+            index[a] = entry
+    return tuple(index)
+
+
+class _ValueSums:
+    """Adds blocks to fp32 cells, and now and then the cells to the fp64 sums of the values."""
+
+    def __init__(self, plan: CodePlan, rows: Tensor) -> None:
+        self._plan = plan
+        self._cells = [
+            torch.zeros(
+                cells.count, rows.shape[1], dtype=accumulation_dtype(rows), device=rows.device
+            )
+            for cells in plan.cells
+        ]
+        self._sums = torch.zeros(
+            plan.offsets[-1], rows.shape[1], dtype=torch.float64, device=sums_device(rows)
+        )
+        self._pending = 0
+
+    def add(self, part: slice, unit: Tensor) -> None:
+        for cells, sums in zip(self._plan.cells, self._cells, strict=True):
+            sums.index_add_(0, cells.of_row[part], unit)
+        self._pending += unit.shape[0]
+        if self._pending >= _ROWS_PER_FLUSH:
+            self._flush()
+
+    def result(self) -> Tensor:
+        self._flush()
+        return self._sums
+
+    def _flush(self) -> None:
+        for cells, sums in zip(self._plan.cells, self._cells, strict=True):
+            for attribute, codes in cells.values.items():
+                for part in block_slices(sums):
+                    labelled = codes[part] >= 0
+                    index = codes[part][labelled] + self._plan.offsets[attribute]
+                    source = sums[part][labelled].to(self._sums)
+                    self._sums.index_add_(0, index.to(self._sums.device), source)
+            sums.zero_()
+        self._pending = 0
+
+
+class _SecondMoments:
+    """Adds u u^T over all rows and over each set of rows that some attributes label."""
+
+    def __init__(self, plan: CodePlan, rows: Tensor) -> None:
+        self._sets = [labelled for _, labelled in plan.labelled if labelled is not None]
+        width = rows.shape[1]
+        self.result = torch.zeros(
+            1 + len(self._sets), width, width, dtype=torch.float64, device=sums_device(rows)
+        )
+
+    def add(self, part: slice, unit: Tensor) -> None:
+        self.result[0] += (unit.T @ unit).to(self.result)
+        ends = torch.tensor([part.start, part.stop], device=unit.device)
+        for entry, labelled in enumerate(self._sets, start=1):
+            first, last = torch.searchsorted(labelled, ends).tolist()
+            if first < last:
+                chosen = unit[labelled[first:last] - part.start]
+                self.result[entry] += (chosen.T @ chosen).to(self.result)

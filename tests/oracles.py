@@ -1,0 +1,149 @@
+"""Slow, plain references in fp64: loops over pairs, written without a look at the package."""
+
+import itertools
+import math
+
+import numpy as np
+
+
+def unit_rows(rows, center=True):
+    """Centred unit vectors of the valid rows, and their indices."""
+    rows = np.asarray(rows, dtype=np.float64)
+    keep = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]
+    if not keep:
+        return np.zeros((0, rows.shape[1])), []
+    mean = np.mean([rows[i] for i in keep], axis=0) if center else np.zeros(rows.shape[1])
+    units, kept = [], []
+    for i in keep:
+        difference = rows[i] - mean
+        length = math.sqrt(float(np.dot(difference, difference)))
+        if length > 1e-12 * math.sqrt(float(np.dot(rows[i], rows[i]))):
+            units.append(difference / length)
+            kept.append(i)
+    return np.array(units).reshape(len(kept), rows.shape[1]), kept
+
+
+def mean_or_nan(values):
+    values = list(values)
+    return sum(values) / len(values) if values else math.nan
+
+
+def within_between(rows, codes, center=True):
+    """Mean cosine of pairs with the same value, and of pairs with different values."""
+    units, kept = unit_rows(rows, center)
+    labelled = [(u, int(codes[i])) for u, i in zip(units, kept, strict=True) if codes[i] >= 0]
+    same, different = [], []
+    for (u, a), (v, b) in itertools.combinations(labelled, 2):
+        (same if a == b else different).append(float(np.dot(u, v)))
+    return mean_or_nan(same), mean_or_nan(different)
+
+
+def strength(rows, codes, center=True):
+    """Bias-corrected share of the spread of the unit rows that lies between values."""
+    units, kept = unit_rows(rows, center)
+    labelled = [(u, int(codes[i])) for u, i in zip(units, kept, strict=True) if codes[i] >= 0]
+    values = sorted({value for _, value in labelled})
+    n, k = len(labelled), len(values)
+    if n <= k:
+        return math.nan
+    grand = np.mean([u for u, _ in labelled], axis=0)
+    energy = sum(float(np.sum((u - grand) ** 2)) for u, _ in labelled)
+    between = 0.0
+    for value in values:
+        members = [u for u, v in labelled if v == value]
+        between += len(members) * float(np.sum((np.mean(members, axis=0) - grand) ** 2))
+    chance = (k - 1) / (n - 1)
+    return (between / energy - chance) / (1 - chance)
+
+
+def same_value_total(gram, codes):
+    """Sum of the off-diagonal entries of `gram` where both rows have the same code."""
+    same = codes[:, None] == codes[None, :]
+    return float((gram * same).sum() - np.trace(gram))
+
+
+def permutation_moments(rows, codes, draws, seed, center=True):
+    """Statistic, and mean and standard deviation of it over sampled permutations."""
+    units, kept = unit_rows(rows, center)
+    codes = np.asarray(codes)[kept]
+    gram = units[codes >= 0] @ units[codes >= 0].T
+    codes = codes[codes >= 0]
+    generator = np.random.default_rng(seed)
+    drawn = [same_value_total(gram, generator.permutation(codes)) for _ in range(draws)]
+    return same_value_total(gram, codes), float(np.mean(drawn)), float(np.std(drawn))
+
+
+def all_permutation_moments(rows, codes, center=True):
+    """As `permutation_moments`, over every permutation."""
+    units, kept = unit_rows(rows, center)
+    codes = np.asarray(codes)[kept]
+    gram = units @ units.T
+    drawn = [same_value_total(gram, np.array(p)) for p in itertools.permutations(codes)]
+    return same_value_total(gram, codes), float(np.mean(drawn)), float(np.std(drawn))
+
+
+def spectrum(rows, center=True):
+    """Asymmetry, participation ratio and effective rank from the singular values of the rows."""
+    units, _ = unit_rows(rows, center)
+    n, width = units.shape
+    shares = np.linalg.svd(units, compute_uv=False) ** 2 / n
+    rank = min(width, n - 1 if center else n)
+    squares = float(np.sum(shares**2))
+    positive = shares[shares > 1e-15]
+    return {
+        "asymmetry": (squares - 1 / rank) / (1 - 1 / rank) if rank > 1 else math.nan,
+        "participation_ratio": 1 / squares,
+        "effective_rank": math.exp(-float(np.sum(positive * np.log(positive)))),
+    }
+
+
+def neural_collapse(rows, labels, weight, bias):
+    """All figures by loops over rows, classes and pairs of classes."""
+    rows = np.asarray(rows, dtype=np.float64)
+    labels = [int(label) for label in labels]
+    classes = sorted({label for label in labels if label >= 0})
+    members = {c: [r for r, y in zip(rows, labels, strict=True) if y == c] for c in classes}
+    means = {c: np.mean(members[c], axis=0) for c in classes}
+    centre = np.mean([means[c] for c in classes], axis=0)
+    total = sum(len(m) for m in members.values())
+    width = rows.shape[1]
+    within, between = np.zeros((width, width)), np.zeros((width, width))
+    for c in classes:
+        between += np.outer(means[c] - centre, means[c] - centre) / len(classes)
+        for row in members[c]:
+            within += np.outer(row - means[c], row - means[c]) / total
+    variance = {
+        c: mean_or_nan(float(np.sum((r - means[c]) ** 2)) for r in members[c]) for c in classes
+    }
+    pairs = list(itertools.permutations(classes, 2))
+    lengths = [float(np.linalg.norm(means[c] - centre)) for c in classes]
+    units = {c: (means[c] - centre) / np.linalg.norm(means[c] - centre) for c in classes}
+    cosines = [float(np.dot(units[c], units[e])) for c, e in pairs]
+    k = len(classes)
+    gram = np.array([[float(np.dot(units[c], units[e])) for e in classes] for c in classes])
+    etf = np.array([[1.0 if c == e else -1 / (k - 1) for e in classes] for c in classes])
+    stacked = np.array([means[c] - centre for c in classes])
+    agreed = []
+    for row, label in zip(rows, labels, strict=True):
+        if label >= 0:
+            nearest = min(classes, key=lambda c: float(np.sum((row - means[c]) ** 2)))
+            agreed.append(int(np.argmax(weight @ row + bias)) == nearest)
+    return {
+        "nc1_trace": np.trace(within) / np.trace(between),
+        "nc1_pinv": np.trace(within @ np.linalg.pinv(between)) / k,
+        "cdnv": mean_or_nan(
+            (variance[c] + variance[e]) / (2 * float(np.sum((means[c] - means[e]) ** 2)))
+            for c, e in pairs
+        ),
+        "equinorm": float(np.std(lengths) / np.mean(lengths)),
+        "equiangularity": float(np.std(cosines)),
+        "etf_distance": float(
+            np.linalg.norm(gram / np.linalg.norm(gram) - etf / np.linalg.norm(etf))
+        ),
+        "nc3": float(
+            np.sum((weight / np.linalg.norm(weight) - stacked / np.linalg.norm(stacked)) ** 2)
+        )
+        if len(weight) == k
+        else math.nan,
+        "nc4": mean_or_nan(agreed),
+    }
