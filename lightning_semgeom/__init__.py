@@ -1,5 +1,24 @@
-"""See meaning form and fade while a language model trains."""
+"""See meaning form and fade in a model's representations while Lightning trains it."""
 
 from lightning_semgeom._version import __version__
+from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.callback import SemanticGeometry
+from lightning_semgeom.geometry.collapse import NeuralCollapse, neural_collapse
+from lightning_semgeom.geometry.similarity import AttributeSimilarity, attribute_similarity
+from lightning_semgeom.geometry.spectrum import Spectrum, spectrum
+from lightning_semgeom.history import History
+from lightning_semgeom.phases import PhaseDetector
 
-__all__ = ["__version__"]
+__all__ = [
+    "AttributeSimilarity",
+    "AttributeTable",
+    "History",
+    "NeuralCollapse",
+    "PhaseDetector",
+    "SemanticGeometry",
+    "Spectrum",
+    "__version__",
+    "attribute_similarity",
+    "neural_collapse",
+    "spectrum",
+]

@@ -1,0 +1,1 @@
+"""Rows out of a model: which places, which rows of them, and when."""

@@ -219,7 +219,6 @@ class AttributeSimilarity(Metric):
         sums = RowSums(
             count=self.count,
             skipped=self.skipped,
-            total=self.value_sums.new_zeros(self.dim),
             value_counts=self.value_counts,
             value_sums=self.value_sums,
             second=self.second if self.null else None,

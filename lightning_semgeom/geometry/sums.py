@@ -22,7 +22,8 @@ from lightning_semgeom.geometry.plan import CodePlan
 
 _BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
 _BLOCK_BYTES_ACCELERATOR = 64 << 20
-_ROWS_PER_FLUSH = 1 << 15  # rows added up in fp32 before the cells move to fp64
+_ROWS_PER_FLUSH = 1 << 16  # rows added up in fp32 before the cells move to fp64
+_CELLS_PER_FLUSH = 128
 
 
 def accumulation_dtype(rows: Tensor) -> torch.dtype:
@@ -80,9 +81,10 @@ def mean_sums(rows: Tensor) -> MeanSums:
     count = torch.zeros((), dtype=torch.float64, device=device)
     # Adding x - x_0 instead of x keeps fp32 exact enough when the mean is long, the spread small.
     origin = _first_valid_row(rows).to(dtype)
+    buffer = _block_buffer(rows)
     for part in block_slices(rows):
         block = rows[part]
-        shifted = block.to(dtype) - origin
+        shifted = torch.sub(block, origin, out=buffer[: block.shape[0]])
         partial, valid_rows = shifted.sum(0), block.shape[0]
         # One row that is not finite makes the sum not finite: the rows are looked at only then.
         if not torch.isfinite(partial).all() or _has_zero_row(block):
@@ -92,6 +94,14 @@ def mean_sums(rows: Tensor) -> MeanSums:
         total += partial.to(total)
         count += valid_rows
     return MeanSums(total + count * origin.to(total), count)
+
+
+def _block_buffer(rows: Tensor) -> Tensor:
+    """Room for one block: pages that are touched once a call, not once a block."""
+    first = next(block_slices(rows), slice(0, 0))
+    return torch.empty(
+        first.stop, rows.shape[1], dtype=accumulation_dtype(rows), device=rows.device
+    )
 
 
 def _valid_rows(block: Tensor) -> Tensor:
@@ -104,10 +114,10 @@ def _has_zero_row(block: Tensor) -> bool:
 
 
 def _first_valid_row(rows: Tensor) -> Tensor:
-    for part in block_slices(rows):
-        valid = _valid_rows(rows[part])
+    for block in torch.split(rows, 64):
+        valid = _valid_rows(block)
         if valid.any():
-            first: Tensor = rows[part][valid.to(torch.uint8).argmax()]
+            first: Tensor = block[valid.to(torch.uint8).argmax()]
             return first
     return rows.new_zeros(rows.shape[1])
 
@@ -126,7 +136,7 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
         The rows' slice, their unit vectors u `[b, d]`, and which of them are valid, bool `[b]`.
     """
     dtype = accumulation_dtype(rows)
-    buffer = rows.new_empty(0, dtype=dtype)
+    buffer = _block_buffer(rows)
     centre = None if mean is None else mean.to(device=rows.device, dtype=dtype)
     floor = 0.0
     if centre is not None:
@@ -134,8 +144,6 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
         floor = 4 * torch.finfo(dtype).eps * float(torch.linalg.vector_norm(centre))
     for part in block_slices(rows):
         block = rows[part]
-        if buffer.numel() == 0:
-            buffer = torch.empty_like(block, dtype=dtype, memory_format=torch.contiguous_format)
         unit = buffer[: block.shape[0]]
         if centre is None:
             unit.copy_(block)
@@ -159,8 +167,6 @@ class RowSums:
     """fp64 `[]`: number of valid rows."""
     skipped: Tensor
     """fp64 `[]`: rows left out: zero, not finite, or not to be told from the mean."""
-    total: Tensor
-    """fp64 `[d]`: sum of u over the valid rows."""
     value_counts: Tensor
     """fp64 `[V]`: n_g, attribute after attribute."""
     value_sums: Tensor
@@ -184,23 +190,19 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
     check_rows(rows)
     if plan.codes.shape[0] != rows.shape[0]:
         raise ValueError(f"codes has {plan.codes.shape[0]} rows, but rows has {rows.shape[0]}.")
-    width, device = rows.shape[1], sums_device(rows)
     values = _ValueSums(plan, rows)
     moments = _SecondMoments(plan, rows) if second else None
-    total = torch.zeros(width, dtype=torch.float64, device=device)
     valid = torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
     for part, unit, valid_rows in unit_blocks(rows, mean):
         valid[part] = valid_rows
-        total += unit.sum(0).to(total)
         values.add(part, unit)
         if moments is not None:
             moments.add(part, unit)
-    count = valid.sum().to(total)
+    count = valid.sum().to(device=sums_device(rows), dtype=torch.float64)
     return RowSums(
         count=count,
         skipped=rows.shape[0] - count,
-        total=total,
-        value_counts=_value_counts(plan, valid).to(total),
+        value_counts=_value_counts(plan, valid).to(count),
         value_sums=values.result(),
         second=None if moments is None else moments.result,
         second_index=_second_index(plan),
@@ -253,12 +255,18 @@ class _ValueSums:
 
     def _flush(self) -> None:
         for cells, sums in zip(self._plan.cells, self._cells, strict=True):
-            for attribute, codes in cells.values.items():
-                for part in block_slices(sums):
-                    labelled = codes[part] >= 0
-                    index = codes[part][labelled] + self._plan.offsets[attribute]
-                    source = sums[part][labelled].to(self._sums)
-                    self._sums.index_add_(0, index.to(self._sums.device), source)
+            for start in range(0, cells.count, _CELLS_PER_FLUSH):
+                part = slice(start, start + _CELLS_PER_FLUSH)
+                source = sums[part].to(self._sums)
+                for attribute, codes in cells.values.items():
+                    target = self._sums[slice(*self._plan.offsets[attribute : attribute + 2])]
+                    index = codes[part].to(source.device)
+                    labelled = index >= 0
+                    if not labelled.all():
+                        index, chosen = index[labelled], source[labelled]
+                    else:
+                        chosen = source
+                    target.index_add_(0, index, chosen)
             sums.zero_()
         self._pending = 0
 

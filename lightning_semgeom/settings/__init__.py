@@ -1,0 +1,1 @@
+"""Models and data to see the phenomenon with: a real one, and controlled ones."""

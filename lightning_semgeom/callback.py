@@ -1,0 +1,359 @@
+"""SemanticGeometry: the callback that shows meaning form, peak and fade while a model trains.
+
+It ties the rooms together: schedule and capture give rows, `measure` turns them into figures, the
+recorder keeps history and phases, the loggers are told. Here is what Lightning calls, and when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from math import ceil, isfinite
+from typing import Any, Literal, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch import Tensor, nn
+from typing_extensions import override
+
+from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.capture.activations import HiddenRows
+from lightning_semgeom.capture.capture import Capture
+from lightning_semgeom.capture.labels import LabelReader
+from lightning_semgeom.capture.schedule import Schedule
+from lightning_semgeom.faults import Faults
+from lightning_semgeom.history import History
+from lightning_semgeom.loggers import log_headline, run_folder
+from lightning_semgeom.measure import SitePlan, gram_picture, measure, plan_site
+from lightning_semgeom.phases import PhaseDetector
+from lightning_semgeom.recorder import Recorder
+
+
+class _Run(NamedTuple):
+    """What one fit works with."""
+
+    table: AttributeTable
+    capture: Capture
+    recorder: Recorder
+
+
+class SemanticGeometry(pl.Callback):
+    r"""Follow how alike tokens and contexts with a shared attribute become during training.
+
+    At captures that are dense at first and regular later, the rows of the unembedding, of the input
+    embedding and of hidden states are compared by attribute: the mean cosine of rows that share a
+    value, against rows that do not. Each capture is one row in every logger of the Trainer and one
+    line of `<run folder>/<name>/history.jsonl`.
+
+    Logged keys: `semgeom/gap`, `semgeom/z`, `semgeom/asymmetry`, `semgeom/phase` (0 no structure
+    yet, 1 emerged, 2 past its peak, 3 collapsed) of the first site, mean over attributes, also in
+    `trainer.callback_metrics` for ModelCheckpoint, EarlyStopping and the progress bar; and
+    `semgeom_<site>/<metric>`, `semgeom_<site>/<metric>/<attribute>` with sites `unembedding`,
+    `embedding`, `hidden.<module>`. The x of a record is the number of optimizer steps its weights
+    have had.
+
+    Args:
+        attributes: which token or class has which value of which attribute.
+        attributes_file: path of a CSV or TSV file with the same, instead of `attributes`.
+        unembedding: capture the output weight: True finds it, a dotted name says which it is.
+        embedding: the same for the input weight.
+        hidden: names of modules whose outputs are captured; globs such as `model.layers.*`.
+        labels: where the batch has the table's row of each output position, `[B]` or `[B, T]`,
+            negative where it has none: a key, an index, or a function of the batch.
+        positions: take all positions of a sequence, or the last one with a label.
+        shift_labels: True where labels are the inputs themselves, as in Hugging Face batches.
+        probe: batches to take the hidden states from, in eval mode without gradients, instead of
+            the training batch; the model is called by `predict_step(batch, batch_idx)`.
+        every_n_steps: distance of the regular captures in optimizer steps.
+        every_n_epochs: the same in epochs, instead of `every_n_steps`.
+        growth: ratio of successive capture steps until they are `every_n_steps` apart; None for
+            regular captures from the start.
+        max_positions: most hidden rows kept of a site and capture: a bound on memory.
+        gram_size: most rows in a Gram picture.
+        on_error: what a fault during training does: one warning and NaN, or an exception.
+        name: the root of all keys and the folder's name; several callbacks need different ones.
+
+    Raises:
+        ValueError: if arguments contradict each other, or in `setup`, before training starts, if a
+            module, a key or the table does not fit the model; the message says what would.
+
+    Example::
+
+        table = AttributeTable.from_dict({"colour": ["red", "red", "blue", "blue", None]})
+        trainer = Trainer(callbacks=[SemanticGeometry(table)])
+    """
+
+    def __init__(
+        self,
+        attributes: AttributeTable | None = None,
+        attributes_file: str | None = None,
+        unembedding: bool | str = True,
+        embedding: bool | str = False,
+        hidden: Sequence[str] = (),
+        labels: str | int | Callable[[Any], Tensor] = "labels",
+        positions: Literal["all", "last"] = "all",
+        shift_labels: bool = False,
+        probe: Iterable[Any] | None = None,
+        every_n_steps: int = 100,
+        every_n_epochs: int | None = None,
+        growth: float | None = 1.2,
+        max_positions: int = 8192,
+        gram_size: int = 96,
+        on_error: Literal["warn", "raise"] = "warn",
+        name: str = "semgeom",
+    ) -> None:
+        super().__init__()
+        hidden = (hidden,) if isinstance(hidden, str) else tuple(hidden)
+        _check(
+            (attributes is None) != (attributes_file is None),
+            "give either attributes or attributes_file, and not both.",
+        )
+        _check(
+            bool(unembedding or embedding or hidden),
+            "there is nothing to capture: unembedding and embedding are False and hidden is empty.",
+        )
+        _check(probe is None or bool(hidden), "probe was given, but hidden names no module.")
+        for argument, value, least in (
+            ("every_n_steps", every_n_steps, 1),
+            ("every_n_epochs", every_n_epochs, 1),
+            ("max_positions", max_positions, 2),
+            ("gram_size", gram_size, 2),
+        ):
+            _check(value is None or value >= least, f"{argument} must be {least} or more: {value}.")
+        _check(growth is None or growth > 1, f"growth must be above 1 or None; got {growth}.")
+        _check(positions in ("all", "last"), f"positions must be 'all' or 'last': {positions!r}.")
+        _check(on_error in ("warn", "raise"), f"on_error must be 'warn' or 'raise': {on_error!r}.")
+        _check(
+            bool(name) and "/" not in name, f"name must be a word without a slash; got {name!r}."
+        )
+        self.attributes = attributes
+        self.attributes_file = attributes_file
+        self.unembedding = unembedding
+        self.embedding = embedding
+        self.hidden = hidden
+        self.probe = probe
+        self.every_n_steps = every_n_steps
+        self.every_n_epochs = every_n_epochs
+        self.growth = growth
+        self.max_positions = max_positions
+        self.gram_size = gram_size
+        self.on_error = on_error
+        self.name = name
+        self._reader = LabelReader(labels, positions, shift_labels, max_positions)
+        self._schedule = Schedule(every_n_steps, growth)
+        self._run: _Run | None = None
+        self._saved: dict[str, Any] = {}
+        self._plans: dict[str, SitePlan] = {}
+        self._last_steps: tuple[int, ...] = ()
+        self._recorded_step: int | None = None
+        self._faults = Faults(on_error)
+
+    @property
+    def history(self) -> History:
+        """All records so far."""
+        return History() if self._run is None else self._run.recorder.history
+
+    @property
+    def phases(self) -> Mapping[tuple[str, str], PhaseDetector]:
+        """The phase detector of each (site, attribute)."""
+        return {} if self._run is None else self._run.recorder.phases
+
+    @property
+    def state_key(self) -> str:
+        """The key of this callback's state in a checkpoint."""
+        return self._generate_state_key(name=self.name)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._run is None else self._run.recorder.state_dict()
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._saved = state_dict
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        names = [c.name for c in callbacks if isinstance(c, SemanticGeometry)]
+        _check(names.count(self.name) < 2, f"two callbacks have the name='{self.name}'.")
+        self._run, self._saved = None, {}
+        self._plans, self._recorded_step, self._faults = {}, None, Faults(self.on_error)
+        # A model that is built in configure_model is not there yet; on_fit_start looks then.
+        if not is_overridden("configure_model", pl_module):
+            self._find_sites(pl_module)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._run is None:
+            self._find_sites(pl_module)
+        if self._saved:
+            self._running.recorder.load_state_dict(self._saved)
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            what = "the history is not written"
+            with self._faults.tolerated(what, None, input_proven=True):
+                self.history.open(run_folder(trainer) / self.name)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.every_n_epochs is not None:
+            batches = trainer.num_training_batches
+            _check(
+                isfinite(batches),
+                "every_n_epochs needs a training loader of known length, and this one has none; "
+                "give every_n_steps instead.",
+            )
+            steps = ceil(batches / trainer.accumulate_grad_batches) * self.every_n_epochs
+            self._schedule = Schedule(max(steps, 1), self.growth)
+        end = trainer.estimated_stepping_batches
+        # The training batch shows hidden states only up to the last forward, one update earlier.
+        before = 1 if self._running.capture.reads_training_batch else 0
+        self._last_steps = (int(end) - before, int(end)) if isfinite(end) and end > 0 else ()
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        step = _updates(trainer)
+        if step == self._recorded_step or not self._is_due(step):
+            return
+        if self._running.recorder.step != step:
+            self._begin(trainer, pl_module, step)
+            log_headline(pl_module, self._running.recorder.headline)
+        if self._running.capture.reads_training_batch:
+            with self._tolerated("hidden states are not captured"):
+                self._running.capture.arm(batch)
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        capture = self._running.capture
+        if capture.armed:
+            with self._tolerated("hidden states are not captured"):
+                self._add_hidden(capture.collect())
+            self._finish(trainer)
+        # The loop counts this batch's update only after the hook. Weights are measured right after
+        # the update, so that a checkpoint saved now is judged by the figures of its own weights.
+        following = _updates(trainer) + 1
+        if self._is_due(following) and not trainer.fit_loop.epoch_loop._should_accumulate():
+            self._begin(trainer, pl_module, following)
+        log_headline(pl_module, self._running.recorder.headline)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        step, recorder = _updates(trainer), self._running.recorder
+        if step not in (self._recorded_step, recorder.step):
+            self._begin(trainer, pl_module, step)
+        if recorder.step is not None:
+            self._finish(trainer)
+
+    @override
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._clean_up()
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._clean_up()
+
+    def _find_sites(self, model: nn.Module) -> None:
+        table = self.attributes
+        if table is None:
+            table = AttributeTable.from_file(str(self.attributes_file))
+        capture = Capture(
+            model,
+            num_rows=len(table),
+            unembedding=self.unembedding,
+            embedding=self.embedding,
+            hidden=self.hidden,
+            reader=self._reader,
+            probe=self.probe,
+        )
+        sites = (*capture.weight_sites, *capture.hidden_sites)
+        self._run = _Run(table, capture, Recorder(self.name, sites, table.names))
+
+    @property
+    def _running(self) -> _Run:
+        if self._run is None:
+            raise RuntimeError("SemanticGeometry is set up by Trainer.fit alone")
+        return self._run
+
+    def _clean_up(self) -> None:
+        if self._run is not None:
+            self._run.capture.disarm()
+        self.history.close()
+
+    def _is_due(self, step: int) -> bool:
+        return step in self._last_steps or self._schedule.is_due(step)
+
+    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
+        """Measure what needs the weights after `step` updates and no training batch."""
+        table, capture, recorder = self._running
+        recorder.begin(step)
+        for site in capture.weight_sites:
+            with self._tolerated(f"{site} is not captured"):
+                rows = capture.weight_rows(site)
+                if site not in self._plans:
+                    row_ids = torch.arange(rows.shape[0], device=rows.device)
+                    self._plans[site] = plan_site(table, row_ids, self.gram_size)
+                self._add(site, rows, self._plans[site])
+        if capture.reads_probe:
+            with self._tolerated("the probe is not captured"):
+                self._add_hidden(capture.run_probe(trainer, pl_module))
+        if not capture.reads_training_batch:
+            self._finish(trainer)
+
+    def _add_hidden(self, captured: Mapping[str, HiddenRows]) -> None:
+        table, capture, _ = self._running
+        for site, hidden in captured.items():
+            self._add(site, hidden.rows, plan_site(table, hidden.labels, self.gram_size))
+        missing = [site for site in capture.hidden_sites if site not in captured]
+        if missing:
+            raise ValueError(f"no forward of this batch called {', '.join(missing)}.")
+
+    def _add(self, site: str, rows: Tensor, plan: SitePlan) -> None:
+        """Measure one site, with a picture where one is due or the gap is larger than ever."""
+        table, _, recorder = self._running
+        step = recorder.begun_step
+        measured = measure(rows, plan, table.names)
+        record_gap = recorder.is_new_maximum(site, measured.values["gap"])
+        recorder.add(site, measured.values)
+        if step in self._last_steps or self._schedule.is_gram_due(step) or record_gap:
+            recorder.add_gram(site, gram_picture(rows, plan, measured.mean))
+
+    def _finish(self, trainer: pl.Trainer) -> None:
+        """End the record and tell history and loggers."""
+        recorder = self._running.recorder
+        step = self._recorded_step = recorder.begun_step
+        with self._faults.tolerated("the history is not written", step, input_proven=True):
+            recorder.finish()
+        for logger in trainer.loggers:
+            what = f"{type(logger).__name__} is not told"
+            with self._faults.tolerated(what, step, input_proven=True):
+                logger.log_metrics(recorder.values, step=step)
+
+    def _tolerated(self, what: str) -> AbstractContextManager[None]:
+        proven = len(self.history) > 0
+        return self._faults.tolerated(what, self._running.recorder.step, input_proven=proven)
+
+
+def _updates(trainer: pl.Trainer) -> int:
+    """Updates the weights have had: the x of Lightning's own train rows.
+
+    `trainer.global_step` counts each optimizer of a manual step on its own.
+    """
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(f"SemanticGeometry: {message}")

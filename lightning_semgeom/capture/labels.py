@@ -1,0 +1,106 @@
+"""Which rows of a hidden state belong to which row of the attribute table.
+
+Legend: B sequences of T positions, width d; hidden `[B, d]` or `[B, T, d]`; labels `[B]` or
+`[B, T]`: for each position the row of the table, negative where it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+LabelSource = str | int | Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """How the labels of a batch are found and lined up with the positions of a hidden state."""
+
+    source: LabelSource
+    """Key or index into the batch, or a function of the batch."""
+    positions: Literal["all", "last"]
+    """All positions, or the last one with a label in each sequence."""
+    shift: bool
+    """Whether the label of position t stands at t + 1, as where labels are the inputs."""
+    limit: int
+    """The largest number of rows taken from one batch."""
+
+    def read(self, batch: Any) -> Tensor:
+        """The labels of `batch` as they stand in it.
+
+        Raises:
+            ValueError: if the batch has none; the message says what it has.
+        """
+        if callable(self.source):
+            labels = self.source(batch)
+        elif isinstance(self.source, str) and isinstance(batch, Mapping):
+            if self.source not in batch:
+                raise ValueError(
+                    f"labels='{self.source}' is not a key of the batch. Its keys: "
+                    f"{', '.join(repr(key) for key in batch)}."
+                )
+            labels = batch[self.source]
+        elif isinstance(self.source, int) and isinstance(batch, Sequence):
+            if not -len(batch) <= self.source < len(batch):
+                raise ValueError(
+                    f"labels={self.source} is out of range: the batch has {len(batch)} entries."
+                )
+            labels = batch[self.source]
+        else:
+            raise ValueError(
+                f"labels={self.source!r} does not fit a batch of type {type(batch).__name__}. Give "
+                "a key of a dict, an index of a tuple, or a function batch -> labels."
+            )
+        if (
+            not isinstance(labels, Tensor)
+            or labels.is_floating_point()
+            or labels.ndim not in (1, 2)
+        ):
+            raise ValueError(
+                f"labels must be an integer tensor [B] or [B, T]; labels={self.source!r} gave "
+                f"{_described(labels)}."
+            )
+        return labels
+
+    def select(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows `[m, d]` of `hidden`, detached, with their labels int64 `[m]`; m <= limit.
+
+        Raises:
+            ValueError: if the shapes of hidden and labels do not belong together.
+        """
+        hidden, labels = hidden.detach(), labels.detach().to(torch.int64)
+        if hidden.ndim == 3 and labels.ndim == 2 and hidden.shape[:2] == labels.shape:
+            if self.shift:
+                hidden, labels = hidden[:, :-1], labels[:, 1:]
+            if self.positions == "last":
+                labels = _last_only(labels)
+            hidden, labels = hidden.flatten(0, 1), labels.flatten()
+        elif hidden.ndim == 3 and labels.shape == hidden.shape[:1] and self.positions == "last":
+            hidden = hidden[:, -1]
+        elif not (hidden.ndim == 2 and labels.shape == hidden.shape[:1]):
+            raise ValueError(
+                f"labels {list(labels.shape)} do not fit a hidden state {list(hidden.shape)}. "
+                "Expected [B] for [B, d], [B, T] for [B, T, d], or [B] for [B, T, d] with "
+                "positions='last'."
+            )
+        chosen = (labels >= 0).nonzero()[:, 0]
+        if chosen.shape[0] > self.limit:
+            steps = torch.arange(self.limit, device=chosen.device)
+            chosen = chosen[steps * chosen.shape[0] // self.limit]
+        return hidden[chosen.to(hidden.device)], labels[chosen]
+
+
+def _last_only(labels: Tensor) -> Tensor:
+    position = torch.arange(labels.shape[1], device=labels.device)
+    last = torch.where(labels >= 0, position, -1).amax(1, keepdim=True)
+    return torch.where(position == last, labels, -1)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,40 @@
+"""When a capture is due: densely at first, where structure forms, then at a regular distance."""
+
+from __future__ import annotations
+
+from math import ceil
+
+
+class Schedule:
+    """Capture steps as a function of the step alone, so that a resumed run keeps them.
+
+    With `growth` the steps are 0, 1, 2, ... and each at least `growth` times the one before, until
+    their distance reaches `every_n_steps`; from there on they are its multiples.
+
+    Args:
+        every_n_steps: distance of the regular captures, in optimizer steps.
+        growth: ratio of successive early steps, above 1; None for regular captures alone.
+    """
+
+    def __init__(self, every_n_steps: int, growth: float | None) -> None:
+        self.every_n_steps = every_n_steps
+        early = {0}
+        last = 0
+        while growth is not None:
+            following = max(last + 1, ceil(last * growth))
+            if following - last >= every_n_steps:
+                break
+            early.add(following)
+            last = following
+        self._early = frozenset(early)
+        self._early_end = last
+
+    def is_due(self, step: int) -> bool:
+        """Whether the weights after `step` updates are to be captured."""
+        if step <= self._early_end:
+            return step in self._early
+        return step % self.every_n_steps == 0
+
+    def is_gram_due(self, step: int) -> bool:
+        """Whether a due capture keeps its Gram picture too: all early ones, then every tenth."""
+        return step <= self._early_end or step % (10 * self.every_n_steps) == 0

@@ -1,0 +1,157 @@
+"""Find the places in a model that yield rows: the unembedding, the embedding, hidden modules.
+
+Modules are recognised by what they offer (`.weight`, `get_output_embeddings`), not by their class,
+so that wrapped and foreign layers are found as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+_HEAD_NAMES = ("lm_head", "output", "embed_out", "unembed", "head", "decoder")
+_WRAPPERS = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
+
+
+def module_names(model: nn.Module) -> dict[str, nn.Module]:
+    """All submodules by the dotted name a user knows, without the names of wrappers."""
+    names: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        plain = f"{name}."
+        for wrapper in _WRAPPERS:
+            plain = plain.replace(wrapper, "")
+        names[plain[:-1]] = module
+    del names[""]
+    return names
+
+
+def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple[str, nn.Module]:
+    """The module whose weight `[rows, d]` turns hidden states into logits, with its name.
+
+    Looked for in this order: the module named by `wanted`; what a `get_output_embeddings()` in the
+    model answers; the only module called like a head (lm_head, output, embed_out, unembed, head,
+    decoder); the only linear module with `num_rows` outputs.
+
+    Raises:
+        ValueError: if there is none, or more than one; the message names the candidates.
+    """
+    names = module_names(model)
+    if isinstance(wanted, str):
+        return wanted, _named(names, wanted, "unembedding")
+    answered = _answered(names, "get_output_embeddings")
+    if answered is not None:
+        return answered
+    matrices = {n: m for n, m in names.items() if _is_linear(m)}
+    called = {n: m for n, m in matrices.items() if n.rsplit(".", 1)[-1] in _HEAD_NAMES}
+    fitting = {n: m for n, m in matrices.items() if getattr(m, "out_features", None) == num_rows}
+    for candidates in (called, fitting):
+        if len(candidates) == 1:
+            return next(iter(candidates.items()))
+        if len(candidates) > 1:
+            raise ValueError(
+                f"several modules may be the unembedding: {_listed(candidates)}. Name the one to "
+                f"look at: unembedding='{next(iter(candidates))}'."
+            )
+    raise ValueError(
+        "no unembedding was found: no module answers get_output_embeddings(), none is called "
+        f"{', '.join(_HEAD_NAMES)}, and none has {num_rows} outputs as the attribute table has "
+        f"rows. Name it, unembedding='...', or give unembedding=False. Linear modules: "
+        f"{_listed(matrices)}."
+    )
+
+
+def find_embedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple[str, nn.Module]:
+    """The module whose weight `[rows, d]` holds the input vectors of the tokens, with its name.
+
+    Looked for in this order: the module named by `wanted`; what a `get_input_embeddings()` in the
+    model answers; the only embedding module with at least `num_rows` rows.
+
+    Raises:
+        ValueError: if there is none, or more than one; the message names the candidates.
+    """
+    names = module_names(model)
+    if isinstance(wanted, str):
+        return wanted, _named(names, wanted, "embedding")
+    answered = _answered(names, "get_input_embeddings")
+    if answered is not None:
+        return answered
+    tables = {n: m for n, m in names.items() if hasattr(m, "num_embeddings") and _has_matrix(m)}
+    fitting = {n: m for n, m in tables.items() if site_weight(m).shape[0] >= num_rows}
+    if len(fitting) == 1:
+        return next(iter(fitting.items()))
+    found = "several modules may be" if fitting else "no module was found that is"
+    raise ValueError(
+        f"{found} the embedding of the {num_rows} tokens in the attribute table. Name it: "
+        f"embedding='...'. Embedding modules: {_listed(tables)}."
+    )
+
+
+def find_hidden(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
+    """The modules whose outputs are captured, by name, in the model's order.
+
+    Raises:
+        ValueError: if a name or glob matches no module; the message lists close names.
+    """
+    names = module_names(model)
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = [name for name in names if fnmatchcase(name, pattern)]
+        if not matches:
+            raise ValueError(
+                f"hidden='{pattern}' matches no module of {type(model).__name__}. "
+                f"{_suggestion(pattern, names)}"
+            )
+        found.update(matches)
+    return {name: module for name, module in names.items() if name in found}
+
+
+def site_weight(module: nn.Module) -> Tensor:
+    """The weight `[rows, d]` of a module found above."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return weight
+
+
+def _named(names: dict[str, nn.Module], wanted: str, argument: str) -> nn.Module:
+    if wanted not in names:
+        raise ValueError(f"{argument}='{wanted}' is no module. {_suggestion(wanted, names)}")
+    if not _has_matrix(names[wanted]):
+        raise ValueError(
+            f"{argument}='{wanted}' is a {type(names[wanted]).__name__} without a weight [rows, d]."
+        )
+    return names[wanted]
+
+
+def _answered(names: dict[str, nn.Module], method: str) -> tuple[str, nn.Module] | None:
+    for owner, module in names.items():
+        ask: Callable[[], nn.Module | None] | None = getattr(module, method, None)
+        try:
+            answer = ask() if callable(ask) else None
+        except (AttributeError, NotImplementedError):  # a model without such a layer
+            answer = None
+        if isinstance(answer, nn.Module) and _has_matrix(answer):
+            found = next((name for name, m in names.items() if m is answer), owner)
+            return found, answer
+    return None
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim == 2
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return _has_matrix(module) and not hasattr(module, "num_embeddings")
+
+
+def _listed(names: Iterable[str], limit: int = 8) -> str:
+    shown = [f"'{name}'" for name in names]
+    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + rest or "none"
+
+
+def _suggestion(wanted: str, names: Iterable[str]) -> str:
+    close = get_close_matches(wanted, names, n=5, cutoff=0.4)
+    return f"Close names: {_listed(close)}." if close else f"Modules: {_listed(names)}."

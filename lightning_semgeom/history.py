@@ -1,0 +1,243 @@
+"""The record on disk: one JSON line a capture, readable while training runs and after a crash."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from math import isfinite, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FILE_NAME = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one capture found."""
+
+    step: int
+    """Optimizer steps that the weights had had."""
+    values: Mapping[str, float]
+    """Figures by the keys that loggers get; NaN where undefined."""
+    grams: Mapping[str, str] = field(default_factory=dict)
+    """Site -> file of its Gram picture, relative to the history's folder."""
+
+
+class History:
+    """All records of a run, in memory and, once `open` was called, in `<folder>/history.jsonl`.
+
+    Numbers that are not finite are null in the file and NaN when read.
+
+    Example:
+        >>> history = History()
+        >>> history.append(Record(0, {"semgeom/gap": 0.0}))
+        >>> history.append(Record(1, {"semgeom/gap": 0.2}))
+        >>> history.curve("semgeom/gap")
+        (array([0, 1]), array([0. , 0.2]))
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self._records: list[Record] = []
+        self._file: TextIO | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> History:
+        """Read a history from its file, or from the folder that holds it.
+
+        A cut last line, as a crash leaves it, is dropped with a warning.
+
+        Raises:
+            FileNotFoundError: if there is no history.
+            ValueError: if another line cannot be read; the message names it.
+        """
+        file = Path(path)
+        file = file / FILE_NAME if file.is_dir() else file
+        if not file.is_file():
+            raise FileNotFoundError(f"no history at '{file}'.")
+        history = cls()
+        history.folder = file.parent
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = _from_json(line)
+            except (ValueError, KeyError, TypeError, AttributeError) as fault:
+                if number < len(lines):
+                    raise ValueError(f"{file}, line {number}: not a record ({fault}).") from None
+                warnings.warn(f"{file}: the cut last line {number} was dropped.", stacklevel=2)
+                break
+            history.append(record)
+        return history
+
+    def open(self, folder: Path) -> None:
+        """Write to `folder` from now on, beginning with the records that are here already.
+
+        Records that a checkpoint brought replace what the file has: this cuts it back to the
+        checkpoint's step. The file of another run is kept as `history.old.jsonl`.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        self.close()
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / FILE_NAME
+        if not self._records and file.exists():
+            file.replace(folder / "history.old.jsonl")
+        self._file = file.open("w", encoding="utf-8")
+        for record in self._records:
+            self._file.write(_to_json(record))
+        self._file.flush()
+
+    def append(self, record: Record) -> None:
+        """Add a record, to the file too where one is open.
+
+        Raises:
+            ValueError: if its step is not after the last one.
+            OSError: if the file cannot be written; the record is in memory even then.
+        """
+        if self._records and record.step <= self._records[-1].step:
+            raise ValueError(
+                f"steps must increase: {record.step} came after {self._records[-1].step}."
+            )
+        self._records.append(record)
+        if self._file is not None:
+            self._file.write(_to_json(record))
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; the records stay."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records, oldest first."""
+        return tuple(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all records, in order."""
+        return list(dict.fromkeys(key for record in self._records for key in record.values))
+
+    @property
+    def sites(self) -> list[str]:
+        """The sites' names, in order."""
+        return list(dict.fromkeys(site for site, _ in map(_split, self.keys) if site))
+
+    def attributes(self, site: str) -> list[str]:
+        """The attributes whose gap was taken at `site`, in order."""
+        metrics = [metric for where, metric in map(_split, self.keys) if where == site]
+        return [metric.removeprefix("gap/") for metric in metrics if metric.startswith("gap/")]
+
+    def key(self, site: str, metric: str) -> str:
+        """The key of a site's metric, such as `gap` or `gap/colour`.
+
+        Raises:
+            KeyError: if there is none; the message lists close ones.
+        """
+        for key in self.keys:
+            if _split(key) == (site, metric):
+                return key
+        raise KeyError(self._unknown(f"{site}/{metric}"))
+
+    def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps int64 `[n]` and values fp64 `[n]` of one key.
+
+        Raises:
+            KeyError: if no record has the key; the message lists close ones.
+        """
+        if key not in self.keys:
+            raise KeyError(self._unknown(key))
+        steps = np.array([record.step for record in self._records], dtype=np.int64)
+        values = np.array([record.values.get(key, nan) for record in self._records])
+        return steps, values
+
+    def gram(self, site: str, step: int) -> np.ndarray:
+        """The Gram picture of `site` at `step`, fp32 `[m, m]`.
+
+        Raises:
+            KeyError: if none was kept then; the message lists the steps that have one.
+        """
+        files = {record.step: record.grams[site] for record in self if site in record.grams}
+        if step not in files or self.folder is None:
+            raise KeyError(f"no Gram of '{site}' at step {step}; there are {sorted(files)}.")
+        gram: np.ndarray = np.load(self.folder / files[step])
+        return gram
+
+    def gram_steps(self, site: str) -> list[int]:
+        """The steps at which a Gram picture of `site` was kept."""
+        return [record.step for record in self if site in record.grams]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a record, `step` as its index."""
+        import pandas as pd
+
+        index = pd.Index([record.step for record in self], name="step")
+        return pd.DataFrame([dict(record.values) for record in self], index=index)
+
+    def plot(self) -> Figure:
+        """The timeline: gaps, asymmetry and phases over log steps (needs matplotlib)."""
+        from lightning_semgeom.plots import timeline
+
+        return timeline(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All records, as tensors, strings and integers."""
+        keys = self.keys
+        values = [[record.values.get(key, nan) for key in keys] for record in self]
+        return {
+            "keys": keys,
+            "steps": torch.tensor([record.step for record in self], dtype=torch.int64),
+            "values": torch.tensor(values, dtype=torch.float64),
+            "grams": [dict(record.grams) for record in self],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the records of `state` in place of those that are here."""
+        rows = zip(state["steps"].tolist(), state["values"].tolist(), state["grams"], strict=True)
+        self._records = [
+            Record(step, dict(zip(state["keys"], values, strict=True)), grams)
+            for step, values, grams in rows
+        ]
+
+    def _unknown(self, key: str) -> str:
+        close = get_close_matches(key, self.keys, n=5, cutoff=0.4)
+        return f"no figure '{key}' in the history; close ones: {', '.join(close) or 'none'}."
+
+
+def _split(key: str) -> tuple[str, str]:
+    """Site and metric of a key; a headline has no site."""
+    root, _, metric = key.partition("/")
+    return root.partition("_")[2], metric
+
+
+def _to_json(record: Record) -> str:
+    values = {key: value if isfinite(value) else None for key, value in record.values.items()}
+    line = {"step": record.step, "values": values, "grams": dict(record.grams)}
+    return json.dumps(line, allow_nan=False) + "\n"
+
+
+def _from_json(line: str) -> Record:
+    if not line.endswith("\n"):
+        raise ValueError("it has no end")
+    found = json.loads(line)
+    values = {key: nan if value is None else float(value) for key, value in found["values"].items()}
+    return Record(int(found["step"]), values, dict(found["grams"]))

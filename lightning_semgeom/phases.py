@@ -1,0 +1,211 @@
+"""When structure appears, peaks and is gone: an online rule on the curve of one gap.
+
+Both curves, gap and z, are smoothed by an exponential moving average over captures, and each step
+of the rule must hold for several captures in a row. The rule was frozen before it was tried on
+fresh seeds; captures are expected to be log-spaced, as `SemanticGeometry` takes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from math import isfinite
+from typing import Any
+
+
+class Phase(IntEnum):
+    """What a curve has been through."""
+
+    NONE = 0
+    """No structure yet."""
+    EMERGED = 1
+    """There is structure, and it has not fallen since its peak."""
+    DECAYING = 2
+    """Past a confirmed peak."""
+    COLLAPSED = 3
+    """Past a confirmed peak and down to a small share of it."""
+
+
+@dataclass
+class _State:
+    """All that the rule remembers; plain numbers, so that it goes into a checkpoint as it is."""
+
+    phase: int = 0
+    last_step: int | None = None
+    gap: float | None = None  # moving averages
+    z: float | None = None
+    lowest: float | None = None  # of the moving average of the gap, before the onset
+    highest: float | None = None  # of the same
+    top_gap: float | None = None  # of the raw gap
+    top_step: int | None = None
+    in_a_row: int = 0
+    row_began: int | None = None
+    onset_step: int | None = None
+    peak_step: int | None = None
+    peak_gap: float | None = None
+    collapse_step: int | None = None
+
+
+class PhaseDetector:
+    """Follows one curve of gaps, capture by capture.
+
+    - Onset: the averaged z is at least `min_z` and the averaged gap at least `min_rise` above its
+      lowest value so far.
+    - Peak, confirmed: the averaged gap is at most `peak_share` of its highest value. The peak's
+      step is that of the largest gap itself.
+    - Collapse: the averaged gap is at most `collapse_share` of its highest value.
+    - When the averaged gap later passes its highest value, the curve is rising again: peak and
+      collapse are withdrawn until the next peak is confirmed.
+
+    Each must hold for `patience` captures in a row; onset and collapse are dated by the first of
+    them. A capture whose gap or z is NaN is left out.
+
+    Args:
+        min_z: smallest z of structure, in standard deviations of the relabelled gap.
+        min_rise: smallest rise of the gap.
+        peak_share: share of the highest gap below which a peak is past.
+        collapse_share: share of the highest gap below which structure is gone.
+        patience: captures in a row.
+        beta: weight of the past in the moving averages, in [0, 1).
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> detector = PhaseDetector()
+        >>> for step, gap in enumerate([0.0, 0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1]):
+        ...     phase = detector.update(step, gap, z=30 * gap)
+        >>> phase.name, detector.peak_step
+        ('DECAYING', 3)
+    """
+
+    def __init__(
+        self,
+        min_z: float = 5.0,
+        min_rise: float = 0.03,
+        peak_share: float = 0.9,
+        collapse_share: float = 1 / 3,
+        patience: int = 3,
+        beta: float = 0.5,
+    ) -> None:
+        if not 0 < collapse_share < peak_share < 1:
+            raise ValueError(
+                "expected 0 < collapse_share < peak_share < 1; got collapse_share="
+                f"{collapse_share}, peak_share={peak_share}."
+            )
+        if patience < 1:
+            raise ValueError(f"patience must be 1 capture or more; got {patience}.")
+        if not 0 <= beta < 1:
+            raise ValueError(f"beta must lie in [0, 1); got {beta}.")
+        self.min_z = min_z
+        self.min_rise = min_rise
+        self.peak_share = peak_share
+        self.collapse_share = collapse_share
+        self.patience = patience
+        self.beta = beta
+        self._state = _State()
+
+    @property
+    def phase(self) -> Phase:
+        """Where the curve stands now."""
+        return Phase(self._state.phase)
+
+    @property
+    def onset_step(self) -> int | None:
+        """Step at which structure appeared."""
+        return self._state.onset_step
+
+    @property
+    def peak_step(self) -> int | None:
+        """Step of the largest gap, once the peak is confirmed."""
+        return self._state.peak_step
+
+    @property
+    def peak_gap(self) -> float | None:
+        """The largest gap, once the peak is confirmed."""
+        return self._state.peak_gap
+
+    @property
+    def collapse_step(self) -> int | None:
+        """Step at which structure was gone."""
+        return self._state.collapse_step
+
+    def update(self, step: int, gap: float, z: float) -> Phase:
+        """Take the next capture and say where the curve stands.
+
+        Args:
+            step: optimizer steps; larger than at the last call.
+            gap: within minus between.
+            z: the gap against relabelling.
+
+        Raises:
+            ValueError: if `step` is not larger than the one before.
+        """
+        state = self._state
+        if state.last_step is not None and step <= state.last_step:
+            raise ValueError(f"steps must increase: {step} came after {state.last_step}.")
+        state.last_step = step
+        if isfinite(gap) and isfinite(z):
+            self._smooth(gap, z)
+            if state.onset_step is None:
+                state.lowest = min(_or(state.lowest, self._gap), self._gap)
+            if state.top_gap is None or gap > state.top_gap:
+                state.top_gap, state.top_step = gap, step
+            self._advance(step)
+            state.highest = max(_or(state.highest, self._gap), self._gap)
+        return self.phase
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is remembered, as Python scalars."""
+        return dict(vars(self._state))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was saved."""
+        self._state = _State(**state)
+
+    @property
+    def _gap(self) -> float:
+        return _or(self._state.gap, 0.0)
+
+    def _smooth(self, gap: float, z: float) -> None:
+        state = self._state
+        state.gap = self.beta * _or(state.gap, gap) + (1 - self.beta) * gap
+        state.z = self.beta * _or(state.z, z) + (1 - self.beta) * z
+
+    def _advance(self, step: int) -> None:
+        """One step of the rule, where it has held for long enough."""
+        state = self._state
+        highest = _or(state.highest, self._gap)
+        if state.phase >= Phase.DECAYING and self._gap > highest:
+            state.phase, state.in_a_row = Phase.EMERGED, 0
+            state.peak_step = state.peak_gap = state.collapse_step = None
+        if not self._holds(highest):
+            state.in_a_row = 0
+            return
+        if state.in_a_row == 0:
+            state.row_began = step
+        state.in_a_row += 1
+        if state.in_a_row < self.patience:
+            return
+        state.in_a_row = 0
+        state.phase += 1
+        if state.phase == Phase.EMERGED:
+            state.onset_step = state.row_began
+        elif state.phase == Phase.DECAYING:
+            state.peak_step, state.peak_gap = state.top_step, state.top_gap
+        else:
+            state.collapse_step = state.row_began
+
+    def _holds(self, highest: float) -> bool:
+        """Whether this capture speaks for the next phase."""
+        state = self._state
+        if state.phase == Phase.NONE:
+            risen = self._gap >= _or(state.lowest, self._gap) + self.min_rise
+            return _or(state.z, 0.0) >= self.min_z and risen
+        if state.phase == Phase.EMERGED:
+            return self._gap <= self.peak_share * highest
+        return state.phase == Phase.DECAYING and self._gap <= self.collapse_share * highest
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
