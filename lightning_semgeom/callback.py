@@ -1,41 +1,27 @@
 """SemanticGeometry: the callback that shows meaning form, peak and fade while a model trains.
 
-It ties the rooms together: schedule and capture give rows, `measure` turns them into figures, the
-recorder keeps history and phases, the loggers are told. Here is what Lightning calls, and when.
+Here is what Lightning calls, and when; `run.py` does the work of one record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from math import ceil, isfinite
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_semgeom.attributes import AttributeTable
-from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.schedule import Schedule
-from lightning_semgeom.faults import Faults
 from lightning_semgeom.history import History
-from lightning_semgeom.loggers import log_headline, run_folder
-from lightning_semgeom.measure import SitePlan, gram_picture, measure, plan_site
+from lightning_semgeom.loggers import log_headline
 from lightning_semgeom.phases import PhaseDetector
-from lightning_semgeom.recorder import Recorder
-
-
-class _Run(NamedTuple):
-    """What one fit works with."""
-
-    table: AttributeTable
-    capture: Capture
-    recorder: Recorder
+from lightning_semgeom.run import Run
 
 
 class SemanticGeometry(pl.Callback):
@@ -142,12 +128,9 @@ class SemanticGeometry(pl.Callback):
         self.name = name
         self._reader = LabelReader(labels, positions, shift_labels, max_positions)
         self._schedule = Schedule(every_n_steps, growth)
-        self._run: _Run | None = None
-        self._saved: dict[str, Any] = {}
-        self._plans: dict[str, SitePlan] = {}
         self._last_steps: tuple[int, ...] = ()
-        self._recorded_step: int | None = None
-        self._faults = Faults(on_error)
+        self._run: Run | None = None
+        self._saved: dict[str, Any] = {}
 
     @property
     def history(self) -> History:
@@ -180,21 +163,18 @@ class SemanticGeometry(pl.Callback):
         names = [c.name for c in callbacks if isinstance(c, SemanticGeometry)]
         _check(names.count(self.name) < 2, f"two callbacks have the name='{self.name}'.")
         self._run, self._saved = None, {}
-        self._plans, self._recorded_step, self._faults = {}, None, Faults(self.on_error)
         # A model that is built in configure_model is not there yet; on_fit_start looks then.
         if not is_overridden("configure_model", pl_module):
-            self._find_sites(pl_module)
+            self._run = self._new_run(pl_module)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._run is None:
-            self._find_sites(pl_module)
+            self._run = self._new_run(pl_module)
         if self._saved:
-            self._running.recorder.load_state_dict(self._saved)
+            self._run.load_state_dict(self._saved)
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            what = "the history is not written"
-            with self._faults.tolerated(what, None, input_proven=True):
-                self.history.open(run_folder(trainer) / self.name)
+            self._run.open_history(trainer, self.name)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -209,7 +189,7 @@ class SemanticGeometry(pl.Callback):
             self._schedule = Schedule(max(steps, 1), self.growth)
         end = trainer.estimated_stepping_batches
         # The training batch shows hidden states only up to the last forward, one update earlier.
-        before = 1 if self._running.capture.reads_training_batch else 0
+        before = 1 if self._running.reads_training_batch else 0
         self._last_steps = (int(end) - before, int(end)) if isfinite(end) and end > 0 else ()
 
     @override
@@ -217,14 +197,13 @@ class SemanticGeometry(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         step = _updates(trainer)
-        if step == self._recorded_step or not self._is_due(step):
+        if not self._is_due(step) or step == self._running.recorded_step:
             return
         if self._running.recorder.step != step:
-            self._begin(trainer, pl_module, step)
+            self._running.begin(trainer, pl_module, step)
             log_headline(pl_module, self._running.recorder.headline)
-        if self._running.capture.reads_training_batch:
-            with self._tolerated("hidden states are not captured"):
-                self._running.capture.arm(batch)
+        if self._running.reads_training_batch:
+            self._running.arm(batch)
 
     @override
     def on_train_batch_end(
@@ -235,37 +214,41 @@ class SemanticGeometry(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        capture = self._running.capture
-        if capture.armed:
-            with self._tolerated("hidden states are not captured"):
-                self._add_hidden(capture.collect())
-            self._finish(trainer)
+        finished = self._running.waits_for_batch
+        if finished:
+            self._running.collect()
+            self._running.finish(trainer.loggers)
         # The loop counts this batch's update only after the hook. Weights are measured right after
         # the update, so that a checkpoint saved now is judged by the figures of its own weights.
         following = _updates(trainer) + 1
-        if self._is_due(following) and not trainer.fit_loop.epoch_loop._should_accumulate():
-            self._begin(trainer, pl_module, following)
-        log_headline(pl_module, self._running.recorder.headline)
+        begun = self._is_due(following) and not trainer.fit_loop.epoch_loop._should_accumulate()
+        if begun:
+            self._running.begin(trainer, pl_module, following)
+        if finished or begun:
+            log_headline(pl_module, self._running.recorder.headline)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step, recorder = _updates(trainer), self._running.recorder
-        if step not in (self._recorded_step, recorder.step):
-            self._begin(trainer, pl_module, step)
-        if recorder.step is not None:
-            self._finish(trainer)
+        step, run = _updates(trainer), self._running
+        if step not in (run.recorded_step, run.recorder.step):
+            run.begin(trainer, pl_module, step)
+        if run.recorder.step is not None:
+            run.finish(trainer.loggers)
 
     @override
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        self._clean_up()
+        if self._run is not None:
+            self._run.clean_up()
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._clean_up()
+        if self._run is not None:
+            self._run.clean_up()
 
-    def _find_sites(self, model: nn.Module) -> None:
+    def _new_run(self, model: nn.Module) -> Run:
+        """Find all sites, or raise a ValueError that says what would have worked."""
         table = self.attributes
         if table is None:
             table = AttributeTable.from_file(str(self.attributes_file))
@@ -278,72 +261,19 @@ class SemanticGeometry(pl.Callback):
             reader=self._reader,
             probe=self.probe,
         )
-        sites = (*capture.weight_sites, *capture.hidden_sites)
-        self._run = _Run(table, capture, Recorder(self.name, sites, table.names))
+        return Run(self.name, table, capture, self.gram_size, self._is_gram_due, self.on_error)
 
     @property
-    def _running(self) -> _Run:
+    def _running(self) -> Run:
         if self._run is None:
             raise RuntimeError("SemanticGeometry is set up by Trainer.fit alone")
         return self._run
 
-    def _clean_up(self) -> None:
-        if self._run is not None:
-            self._run.capture.disarm()
-        self.history.close()
-
     def _is_due(self, step: int) -> bool:
         return step in self._last_steps or self._schedule.is_due(step)
 
-    def _begin(self, trainer: pl.Trainer, pl_module: pl.LightningModule, step: int) -> None:
-        """Measure what needs the weights after `step` updates and no training batch."""
-        table, capture, recorder = self._running
-        recorder.begin(step)
-        for site in capture.weight_sites:
-            with self._tolerated(f"{site} is not captured"):
-                rows = capture.weight_rows(site)
-                if site not in self._plans:
-                    row_ids = torch.arange(rows.shape[0], device=rows.device)
-                    self._plans[site] = plan_site(table, row_ids, self.gram_size)
-                self._add(site, rows, self._plans[site])
-        if capture.reads_probe:
-            with self._tolerated("the probe is not captured"):
-                self._add_hidden(capture.run_probe(trainer, pl_module))
-        if not capture.reads_training_batch:
-            self._finish(trainer)
-
-    def _add_hidden(self, captured: Mapping[str, HiddenRows]) -> None:
-        table, capture, _ = self._running
-        for site, hidden in captured.items():
-            self._add(site, hidden.rows, plan_site(table, hidden.labels, self.gram_size))
-        missing = [site for site in capture.hidden_sites if site not in captured]
-        if missing:
-            raise ValueError(f"no forward of this batch called {', '.join(missing)}.")
-
-    def _add(self, site: str, rows: Tensor, plan: SitePlan) -> None:
-        """Measure one site, with a picture where one is due or the gap is larger than ever."""
-        table, _, recorder = self._running
-        step = recorder.begun_step
-        measured = measure(rows, plan, table.names)
-        record_gap = recorder.is_new_maximum(site, measured.values["gap"])
-        recorder.add(site, measured.values)
-        if step in self._last_steps or self._schedule.is_gram_due(step) or record_gap:
-            recorder.add_gram(site, gram_picture(rows, plan, measured.mean))
-
-    def _finish(self, trainer: pl.Trainer) -> None:
-        """End the record and tell history and loggers."""
-        recorder = self._running.recorder
-        step = self._recorded_step = recorder.begun_step
-        with self._faults.tolerated("the history is not written", step, input_proven=True):
-            recorder.finish()
-        for logger in trainer.loggers:
-            what = f"{type(logger).__name__} is not told"
-            with self._faults.tolerated(what, step, input_proven=True):
-                logger.log_metrics(recorder.values, step=step)
-
-    def _tolerated(self, what: str) -> AbstractContextManager[None]:
-        proven = len(self.history) > 0
-        return self._faults.tolerated(what, self._running.recorder.step, input_proven=proven)
+    def _is_gram_due(self, step: int) -> bool:
+        return step in self._last_steps or self._schedule.is_gram_due(step)
 
 
 def _updates(trainer: pl.Trainer) -> int:

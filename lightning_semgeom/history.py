@@ -140,11 +140,11 @@ class History:
     @property
     def sites(self) -> list[str]:
         """The sites' names, in order."""
-        return list(dict.fromkeys(site for site, _ in map(_split, self.keys) if site))
+        return list(dict.fromkeys(site for site, _ in map(self._split, self.keys) if site))
 
     def attributes(self, site: str) -> list[str]:
         """The attributes whose gap was taken at `site`, in order."""
-        metrics = [metric for where, metric in map(_split, self.keys) if where == site]
+        metrics = [metric for where, metric in map(self._split, self.keys) if where == site]
         return [metric.removeprefix("gap/") for metric in metrics if metric.startswith("gap/")]
 
     def key(self, site: str, metric: str) -> str:
@@ -154,7 +154,7 @@ class History:
             KeyError: if there is none; the message lists close ones.
         """
         for key in self.keys:
-            if _split(key) == (site, metric):
+            if self._split(key) == (site, metric):
                 return key
         raise KeyError(self._unknown(f"{site}/{metric}"))
 
@@ -218,15 +218,15 @@ class History:
             for step, values, grams in rows
         ]
 
+    def _split(self, key: str) -> tuple[str, str]:
+        """Site and metric of a key; the headlines, which come first, have no site."""
+        name = self.keys[0].partition("/")[0]
+        root, _, metric = key.partition("/")
+        return root.removeprefix(name).removeprefix("_"), metric
+
     def _unknown(self, key: str) -> str:
         close = get_close_matches(key, self.keys, n=5, cutoff=0.4)
         return f"no figure '{key}' in the history; close ones: {', '.join(close) or 'none'}."
-
-
-def _split(key: str) -> tuple[str, str]:
-    """Site and metric of a key; a headline has no site."""
-    root, _, metric = key.partition("/")
-    return root.partition("_")[2], metric
 
 
 def _to_json(record: Record) -> str:

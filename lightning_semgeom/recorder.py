@@ -40,6 +40,7 @@ class Recorder:
         self.values: dict[str, float] = {}
         self.headline: dict[str, float] = {}
         self._largest: dict[str, float] = {}
+        self._phases_before: list[dict[str, Any]] = []
         self._grams: dict[str, np.ndarray] = {}
 
     @property
@@ -53,6 +54,7 @@ class Recorder:
         """Start the record of the weights after `step` updates."""
         self.step = step
         self.values = dict.fromkeys(self._keys(), nan)
+        self._phases_before = [detector.state_dict() for detector in self._detectors()]
         self._grams = {}
 
     def add(self, site: str, values: Mapping[str, float]) -> None:
@@ -100,10 +102,11 @@ class Recorder:
             np.save(path, self._grams[site])
 
     def state_dict(self) -> dict[str, Any]:
-        """History and phases, as tensors and Python scalars."""
+        """History and phases, as tensors and Python scalars; a record at work is left out."""
+        detectors = [detector.state_dict() for detector in self._detectors()]
         return {
             "history": self.history.state_dict(),
-            "phases": [detector.state_dict() for detector in self._detectors()],
+            "phases": detectors if self.step is None else self._phases_before,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
