@@ -54,6 +54,7 @@ class ClassSums:
 
 def class_sums(rows: Tensor, labels: Tensor, num_classes: int) -> ClassSums:
     """Add up `rows` `[n, d]` by class; labels < 0 and rows that are not finite are left out."""
+    rows = rows.detach()
     device, width = sums_device(rows), rows.shape[1]
     counts = torch.zeros(num_classes, dtype=torch.float64, device=device)
     sums = torch.zeros(num_classes, width, dtype=torch.float64, device=device)
@@ -97,7 +98,7 @@ def collapse_from_sums(sums: ClassSums, classifier: Tensor | None = None) -> dic
     figures["equiangularity"] = ((squared - k) / pairs - average.square()).clamp(min=0).sqrt()
     figures["etf_distance"] = etf_distance(k, total, squared)
     if classifier is not None and bool(seen.all()):
-        weight = classifier.to(centred)
+        weight = classifier.detach().to(centred)
         direction = centred / torch.linalg.matrix_norm(centred)
         figures["nc3"] = (weight / torch.linalg.matrix_norm(weight) - direction).square().sum()
     return figures
@@ -140,6 +141,7 @@ def centre_agreement(
     rows: Tensor, labels: Tensor, means: Tensor, classifier: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Number of rows where the classifier picks the nearest class mean, and of rows looked at."""
+    rows, classifier = rows.detach(), classifier.detach().to(means)
     agreed = means.new_zeros(())
     looked_at = means.new_zeros(())
     present = torch.isfinite(means).all(1)
@@ -148,9 +150,9 @@ def centre_agreement(
         chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
         block = rows[part][chosen].to(means)
         nearness = (block @ means.T - half_squares).masked_fill(~present, -torch.inf)
-        logits = block @ classifier.to(means).T
+        logits = block @ classifier.T
         if bias is not None:
-            logits = logits + bias.to(means)
+            logits = logits + bias.detach().to(means)
         agreed = agreed + (nearness.argmax(1) == logits.argmax(1)).sum()
         looked_at = looked_at + block.shape[0]
     return agreed, looked_at

@@ -26,9 +26,14 @@ _ROWS_PER_FLUSH = 1 << 16  # rows added up in fp32 before the cells move to fp64
 _CELLS_PER_FLUSH = 128
 
 
-def accumulation_dtype(rows: Tensor) -> torch.dtype:
-    """The dtype in which a block of `rows` is added up: fp64 for fp64, fp32 for all narrower."""
-    return torch.float64 if rows.dtype == torch.float64 else torch.float32
+def block_dtype(rows: Tensor, centered: bool = True) -> torch.dtype:
+    """The dtype in which a block of `rows` is worked on: fp64 for fp64, fp32 for all narrower.
+
+    Rows that are not centred may differ by little beside their length; what tells them apart would
+    drown in fp32, so they are worked on in fp64 where the device has it.
+    """
+    wide = rows.dtype == torch.float64 or (not centered and sums_device(rows) == rows.device)
+    return torch.float64 if wide else torch.float32
 
 
 def sums_device(rows: Tensor) -> torch.device:
@@ -76,12 +81,13 @@ def mean_sums(rows: Tensor) -> MeanSums:
     Args:
         rows: `[n, d]`, any floating point dtype.
     """
-    dtype, device = accumulation_dtype(rows), sums_device(rows)
+    rows = rows.detach()
+    dtype, device = block_dtype(rows), sums_device(rows)
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=device)
     count = torch.zeros((), dtype=torch.float64, device=device)
     # Adding x - x_0 instead of x keeps fp32 exact enough when the mean is long, the spread small.
     origin = _first_valid_row(rows).to(dtype)
-    buffer = _block_buffer(rows)
+    buffer = _block_buffer(rows, dtype)
     for part in block_slices(rows):
         block = rows[part]
         shifted = torch.sub(block, origin, out=buffer[: block.shape[0]])
@@ -96,12 +102,10 @@ def mean_sums(rows: Tensor) -> MeanSums:
     return MeanSums(total + count * origin.to(total), count)
 
 
-def _block_buffer(rows: Tensor) -> Tensor:
+def _block_buffer(rows: Tensor, dtype: torch.dtype) -> Tensor:
     """Room for one block: pages that are touched once a call, not once a block."""
     first = next(block_slices(rows), slice(0, 0))
-    return torch.empty(
-        first.stop, rows.shape[1], dtype=accumulation_dtype(rows), device=rows.device
-    )
+    return torch.empty(first.stop, rows.shape[1], dtype=dtype, device=rows.device)
 
 
 def _valid_rows(block: Tensor) -> Tensor:
@@ -135,8 +139,9 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
     Yields:
         The rows' slice, their unit vectors u `[b, d]`, and which of them are valid, bool `[b]`.
     """
-    dtype = accumulation_dtype(rows)
-    buffer = _block_buffer(rows)
+    rows = rows.detach()
+    dtype = block_dtype(rows, centered=mean is not None)
+    buffer = _block_buffer(rows, dtype)
     centre = None if mean is None else mean.to(device=rows.device, dtype=dtype)
     floor = 0.0
     if centre is not None:
@@ -190,7 +195,7 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
     check_rows(rows)
     if plan.codes.shape[0] != rows.shape[0]:
         raise ValueError(f"codes has {plan.codes.shape[0]} rows, but rows has {rows.shape[0]}.")
-    values = _ValueSums(plan, rows)
+    values = _ValueSums(plan, rows, block_dtype(rows, centered=mean is not None))
     moments = _SecondMoments(plan, rows) if second else None
     valid = torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
     for part, unit, valid_rows in unit_blocks(rows, mean):
@@ -227,14 +232,12 @@ def _second_index(plan: CodePlan) -> tuple[int, ...]:
 
 
 class _ValueSums:
-    """Adds blocks to fp32 cells, and now and then the cells to the fp64 sums of the values."""
+    """Adds blocks to cells, and now and then the cells to the fp64 sums of the values."""
 
-    def __init__(self, plan: CodePlan, rows: Tensor) -> None:
+    def __init__(self, plan: CodePlan, rows: Tensor, dtype: torch.dtype) -> None:
         self._plan = plan
         self._cells = [
-            torch.zeros(
-                cells.count, rows.shape[1], dtype=accumulation_dtype(rows), device=rows.device
-            )
+            torch.zeros(cells.count, rows.shape[1], dtype=dtype, device=rows.device)
             for cells in plan.cells
         ]
         self._sums = torch.zeros(

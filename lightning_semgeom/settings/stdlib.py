@@ -238,6 +238,7 @@ class StdlibModel(pl.LightningModule):
             embd_pdrop=0.0,
             attn_pdrop=0.0,
             tie_word_embeddings=False,
+            loss_type="ForCausalLM",
             bos_token_id=0,
             eos_token_id=0,
         )
