@@ -131,6 +131,7 @@ class SemanticGeometry(pl.Callback):
         self._last_steps: tuple[int, ...] = ()
         self._run: Run | None = None
         self._saved: dict[str, Any] = {}
+        self._in_progress_bar = True
 
     @property
     def history(self) -> History:
@@ -162,6 +163,7 @@ class SemanticGeometry(pl.Callback):
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         names = [c.name for c in callbacks if isinstance(c, SemanticGeometry)]
         _check(names.count(self.name) < 2, f"two callbacks have the name='{self.name}'.")
+        self._in_progress_bar = names[0] == self.name
         self._run, self._saved = None, {}
         # A model that is built in configure_model is not there yet; on_fit_start looks then.
         if not is_overridden("configure_model", pl_module):
@@ -201,7 +203,7 @@ class SemanticGeometry(pl.Callback):
             return
         if self._running.recorder.step != step:
             self._running.begin(trainer, pl_module, step)
-            log_headline(pl_module, self._running.recorder.headline)
+            self._tell_callbacks(pl_module)
         if self._running.reads_training_batch:
             self._running.arm(batch)
 
@@ -225,7 +227,7 @@ class SemanticGeometry(pl.Callback):
         if begun:
             self._running.begin(trainer, pl_module, following)
         if finished or begun:
-            log_headline(pl_module, self._running.recorder.headline)
+            self._tell_callbacks(pl_module)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -268,6 +270,9 @@ class SemanticGeometry(pl.Callback):
         if self._run is None:
             raise RuntimeError("SemanticGeometry is set up by Trainer.fit alone")
         return self._run
+
+    def _tell_callbacks(self, pl_module: pl.LightningModule) -> None:
+        log_headline(pl_module, self._running.recorder.headline, self._in_progress_bar)
 
     def _is_due(self, step: int) -> bool:
         return step in self._last_steps or self._schedule.is_due(step)

@@ -22,6 +22,16 @@ FILE_NAME = "history.jsonl"
 
 
 @dataclass(frozen=True)
+class GramFile:
+    """Where a Gram picture is, and what its rows are."""
+
+    file: str
+    """fp32 `[m, m]` in .npy format, relative to the history's folder."""
+    bands: tuple[tuple[str, int], ...]
+    """The first attribute's values along its rows: name and number of rows, in order."""
+
+
+@dataclass(frozen=True)
 class Record:
     """What one capture found."""
 
@@ -29,8 +39,8 @@ class Record:
     """Optimizer steps that the weights had had."""
     values: Mapping[str, float]
     """Figures by the keys that loggers get; NaN where undefined."""
-    grams: Mapping[str, str] = field(default_factory=dict)
-    """Site -> file of its Gram picture, relative to the history's folder."""
+    grams: Mapping[str, GramFile] = field(default_factory=dict)
+    """Site -> its Gram picture, where one was kept."""
 
 
 class History:
@@ -116,10 +126,14 @@ class History:
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file; the records stay."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the file; the records stay.
+
+        Raises:
+            OSError: if its last lines cannot be written.
+        """
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -170,17 +184,16 @@ class History:
         values = np.array([record.values.get(key, nan) for record in self._records])
         return steps, values
 
-    def gram(self, site: str, step: int) -> np.ndarray:
-        """The Gram picture of `site` at `step`, fp32 `[m, m]`.
+    def gram(self, site: str, step: int) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
+        """The Gram picture of `site` at `step`, fp32 `[m, m]`, and its bands.
 
         Raises:
             KeyError: if none was kept then; the message lists the steps that have one.
         """
-        files = {record.step: record.grams[site] for record in self if site in record.grams}
-        if step not in files or self.folder is None:
-            raise KeyError(f"no Gram of '{site}' at step {step}; there are {sorted(files)}.")
-        gram: np.ndarray = np.load(self.folder / files[step])
-        return gram
+        kept = {record.step: record.grams[site] for record in self if site in record.grams}
+        if step not in kept or self.folder is None:
+            raise KeyError(f"no Gram of '{site}' at step {step}; there are {sorted(kept)}.")
+        return np.load(self.folder / kept[step].file), kept[step].bands
 
     def gram_steps(self, site: str) -> list[int]:
         """The steps at which a Gram picture of `site` was kept."""
@@ -207,14 +220,14 @@ class History:
             "keys": keys,
             "steps": torch.tensor([record.step for record in self], dtype=torch.int64),
             "values": torch.tensor(values, dtype=torch.float64),
-            "grams": [dict(record.grams) for record in self],
+            "grams": [_grams_to_dict(record.grams) for record in self],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the records of `state` in place of those that are here."""
         rows = zip(state["steps"].tolist(), state["values"].tolist(), state["grams"], strict=True)
         self._records = [
-            Record(step, dict(zip(state["keys"], values, strict=True)), grams)
+            Record(step, dict(zip(state["keys"], values, strict=True)), _grams_from_dict(grams))
             for step, values, grams in rows
         ]
 
@@ -231,7 +244,7 @@ class History:
 
 def _to_json(record: Record) -> str:
     values = {key: value if isfinite(value) else None for key, value in record.values.items()}
-    line = {"step": record.step, "values": values, "grams": dict(record.grams)}
+    line = {"step": record.step, "values": values, "grams": _grams_to_dict(record.grams)}
     return json.dumps(line, allow_nan=False) + "\n"
 
 
@@ -240,4 +253,17 @@ def _from_json(line: str) -> Record:
         raise ValueError("it has no end")
     found = json.loads(line)
     values = {key: nan if value is None else float(value) for key, value in found["values"].items()}
-    return Record(int(found["step"]), values, dict(found["grams"]))
+    return Record(int(found["step"]), values, _grams_from_dict(found["grams"]))
+
+
+def _grams_to_dict(grams: Mapping[str, GramFile]) -> dict[str, dict[str, Any]]:
+    return {
+        site: {"file": g.file, "bands": [[*band] for band in g.bands]} for site, g in grams.items()
+    }
+
+
+def _grams_from_dict(grams: Mapping[str, Mapping[str, Any]]) -> dict[str, GramFile]:
+    return {
+        site: GramFile(str(g["file"]), tuple((str(name), int(n)) for name, n in g["bands"]))
+        for site, g in grams.items()
+    }

@@ -8,10 +8,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 
-def log_headline(pl_module: pl.LightningModule, headline: Mapping[str, float]) -> None:
+def log_headline(
+    pl_module: pl.LightningModule, headline: Mapping[str, float], in_progress_bar: bool
+) -> None:
     """Put the headline values where ModelCheckpoint, EarlyStopping and progress bars look."""
     for key, value in headline.items():
-        shown = key.endswith(("/gap", "/phase"))
+        shown = in_progress_bar and key.endswith(("/gap", "/phase"))
         pl_module.log(key, value, logger=False, on_step=True, on_epoch=False, prog_bar=shown)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,3 +86,9 @@ def gram_picture(rows: Tensor, plan: SitePlan, mean: Tensor) -> np.ndarray:
     """Cosines of the plan's chosen rows, fp32 `[m, m]`."""
     picture: np.ndarray = cosine_gram(rows[plan.gram], mean).float().cpu().numpy()
     return picture
+
+
+def gram_bands(plan: SitePlan, values: tuple[str, ...]) -> list[tuple[str, int]]:
+    """The first attribute's values along the picture's rows: name and number of rows."""
+    counts = Counter(plan.codes.codes[plan.gram, 0].tolist())
+    return [(values[code], rows) for code, rows in counts.items()]

@@ -111,14 +111,14 @@ def _draw(axis: Axes, curve: Curve, **style: Any) -> None:
 
 def gram_figure(
     panels: Sequence[tuple[str, np.ndarray]],
-    bands: Sequence[Sequence[str]] | None = None,
+    bands: Sequence[Sequence[tuple[str, int]]] | None = None,
 ) -> Figure:
     """Gram matrices side by side, all on the colour range [-1, 1].
 
     Args:
         panels: title and cosines `[m, m]` of each.
-        bands: for each panel the attribute value of each of its m rows, in order; values that stand
-            together are drawn as a band along the left edge, with their names beside the first.
+        bands: for each panel the attribute values along its rows, name and number of rows, drawn
+            along its edges.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -129,7 +129,7 @@ def gram_figure(
     image = None
     for number, (axis, (title, gram)) in enumerate(zip(axes, panels, strict=False)):
         image = axis.imshow(gram, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title, fontsize=10, pad=12)
         axis.set_xticks([])
         axis.set_yticks([])
         if bands is not None:
@@ -139,22 +139,21 @@ def gram_figure(
     return figure
 
 
-def _draw_bands(axis: Axes, values: Sequence[str], named: bool) -> None:
+def _draw_bands(axis: Axes, bands: Sequence[tuple[str, int]], named: bool) -> None:
     from matplotlib.patches import Rectangle
 
-    names = list(dict.fromkeys(values))
-    width = max(len(values) / 32, 0.5)
-    centres = []
-    for number, name in enumerate(names):
-        first, last = values.index(name), len(values) - 1 - values[::-1].index(name)
+    width = max(sum(rows for _, rows in bands) / 32, 0.5)
+    first, centres = -0.5, []
+    for number, (_, rows) in enumerate(bands):
         colour = COLOURS[number % len(COLOURS)]
         span: dict[str, Any] = {"facecolor": colour, "clip_on": False, "edgecolor": "none"}
-        axis.add_patch(Rectangle((-0.5 - width, first - 0.5), width, last - first + 1, **span))
-        axis.add_patch(Rectangle((first - 0.5, -0.5 - width), last - first + 1, width, **span))
-        centres.append((first + last) / 2)
+        axis.add_patch(Rectangle((-0.5 - width, first), width, rows, **span))
+        axis.add_patch(Rectangle((first, -0.5 - width), rows, width, **span))
+        centres.append(first + rows / 2)
         if number:
-            axis.axhline(first - 0.5, color="#444444", linewidth=0.4)
-            axis.axvline(first - 0.5, color="#444444", linewidth=0.4)
+            axis.axhline(first, color="#444444", linewidth=0.4)
+            axis.axvline(first, color="#444444", linewidth=0.4)
+        first += rows
     if named:
-        axis.set_yticks(centres, names, fontsize=8)
-        axis.tick_params(axis="y", length=0, pad=8)
+        axis.set_yticks(centres, [name for name, _ in bands], fontsize=8)
+        axis.tick_params(axis="y", length=0, pad=10)

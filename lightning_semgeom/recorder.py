@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_semgeom.history import History, Record
+from lightning_semgeom.history import GramFile, History, Record
 from lightning_semgeom.measure import metric_keys
 from lightning_semgeom.phases import PhaseDetector
 
@@ -41,7 +41,7 @@ class Recorder:
         self.headline: dict[str, float] = {}
         self._largest: dict[str, float] = {}
         self._phases_before: list[dict[str, Any]] = []
-        self._grams: dict[str, np.ndarray] = {}
+        self._grams: dict[str, tuple[np.ndarray, GramFile]] = {}
 
     @property
     def begun_step(self) -> int:
@@ -78,9 +78,10 @@ class Recorder:
             }
             self.values.update(self.headline)
 
-    def add_gram(self, site: str, gram: np.ndarray) -> None:
-        """Keep a Gram picture `[m, m]` of `site` with the record."""
-        self._grams[site] = gram
+    def add_gram(self, site: str, gram: np.ndarray, bands: Sequence[tuple[str, int]]) -> None:
+        """Keep a Gram picture `[m, m]` of `site` with the record, and what its rows are."""
+        file = f"gram/{site}/{self.begun_step:08d}.npy"
+        self._grams[site] = gram, GramFile(file, tuple(bands))
 
     def is_new_maximum(self, site: str, gap: float) -> bool:
         """Whether `gap` is above all mean gaps of `site` before."""
@@ -93,13 +94,13 @@ class Recorder:
             OSError: if the history's folder cannot be written; the record is in memory even then.
         """
         step, folder = self.begun_step, self.history.folder
+        grams = {} if folder is None else self._grams
         self.step = None
-        files = {site: f"gram/{site}/{step:08d}.npy" for site in self._grams if folder is not None}
-        self.history.append(Record(step, self.values, files))
-        for site, file in files.items():
-            path = Path(str(folder)) / file
+        self.history.append(Record(step, self.values, {s: file for s, (_, file) in grams.items()}))
+        for gram, kept in grams.values():
+            path = Path(str(folder)) / kept.file
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, self._grams[site])
+            np.save(path, gram)
 
     def state_dict(self) -> dict[str, Any]:
         """History and phases, as tensors and Python scalars; a record at work is left out."""

@@ -16,7 +16,7 @@ from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.faults import Faults
 from lightning_semgeom.loggers import run_folder
-from lightning_semgeom.measure import SitePlan, gram_picture, measure, plan_site
+from lightning_semgeom.measure import SitePlan, gram_bands, gram_picture, measure, plan_site
 from lightning_semgeom.recorder import Recorder
 
 
@@ -110,7 +110,8 @@ class Run:
     def clean_up(self) -> None:
         """Leave no hook and no open file."""
         self._capture.disarm()
-        self.recorder.history.close()
+        with self._tolerated("the history is not written", input_proven=True):
+            self.recorder.history.close()
 
     def _add_weight(self, site: str) -> None:
         rows = self._capture.weight_rows(site)
@@ -133,7 +134,11 @@ class Run:
         largest = self.recorder.is_new_maximum(site, measured.values["gap"])
         self.recorder.add(site, measured.values)
         if largest or self._is_gram_due(self.recorder.begun_step):
-            self.recorder.add_gram(site, gram_picture(rows, plan, measured.mean))
+            self.recorder.add_gram(
+                site,
+                gram_picture(rows, plan, measured.mean),
+                gram_bands(plan, self._table.values[0]),
+            )
 
     def _tolerated(
         self, what: str, input_proven: bool | None = None

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib"}
 _SPACE = "Ġ"  # how a byte-level BPE writes a leading space
 _DOCUMENTS_A_STEP = 50
-_BPE_CHARACTERS = 3_000_000  # enough for a vocabulary of a few thousand tokens, in a few seconds
 
 
 def read_stdlib() -> list[str]:
@@ -62,10 +61,9 @@ def read_text(file: Path) -> list[str]:
 
 
 def train_tokenizer(documents: list[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE trained on an even sample of the documents."""
+    """A byte-level BPE trained on the documents."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    stride = max(1, sum(map(len, documents)) // _BPE_CHARACTERS)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -74,7 +72,7 @@ def train_tokenizer(documents: list[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=sys.stderr.isatty(),
     )
-    tokenizer.train_from_iterator(documents[::stride], trainer)
+    tokenizer.train_from_iterator(documents, trainer)
     return tokenizer
 
 

@@ -1,0 +1,75 @@
+"""The command line: `lightning-semgeom demo`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from lightning_semgeom._version import __version__
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 for wrong arguments."""
+    parser = argparse.ArgumentParser(
+        prog="lightning-semgeom",
+        description="See meaning form and fade in a language model while it trains.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo",
+        help="train a small model and watch its geometry",
+        description="Train a small model with SemanticGeometry, print when each attribute emerged, "
+        "peaked and faded, and leave the history and pictures in the run's folder.",
+    )
+    demo.set_defaults(command=_demo)
+    demo.add_argument(
+        "--setting",
+        choices=("stdlib", "factored"),
+        default="stdlib",
+        help="stdlib: a GPT on the Python standard library's own source (default); factored: a "
+        "controlled experiment",
+    )
+    demo.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
+    demo.add_argument("--steps", type=_positive, help="optimizer steps (default: the setting's)")
+    demo.add_argument(
+        "--out", type=Path, default=Path("runs"), help="where runs go (default: runs)"
+    )
+    demo.add_argument("--text", metavar="FILE", help="train on this text file instead (stdlib)")
+    demo.add_argument("--logger", choices=("csv", "tensorboard", "wandb"), default="csv")
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.command(chosen))
+    except (ValueError, ModuleNotFoundError) as fault:
+        missing = isinstance(fault, ModuleNotFoundError)
+        hint = " Install the demo's extras: pip install 'lightning-semgeom[hf,report]'."
+        print(f"lightning-semgeom: {fault}{hint if missing else ''}", file=sys.stderr)
+        return 2
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more; got {number}")
+    return number
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    began = time.monotonic()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    # What Lightning and its dependencies remark on here is about their own defaults.
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
+    from lightning_semgeom.demo import run_demo, sentence_of, table_of
+
+    run = run_demo(
+        chosen.setting, chosen.seed, chosen.steps, chosen.out, chosen.text, chosen.logger
+    )
+    print(f"\n{table_of(run)}\n\n{sentence_of(run)}\n")
+    print(f"Pictures and history ({time.monotonic() - began:.0f} s): {run.folder}")
+    for path in sorted(run.folder.glob("*.png")):
+        print(f"  {path.name}")
+    return 0

@@ -1,0 +1,166 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_semgeom import History
+from lightning_semgeom.history import GramFile, Record
+
+
+def record(step, gap=0.5):
+    values = {
+        "semgeom/gap": gap,
+        "semgeom_unembedding/gap": gap,
+        "semgeom_unembedding/gap/colour": gap,
+        "semgeom_unembedding/asymmetry": math.nan,
+        "semgeom_hidden.layer_1/gap/colour": math.inf,
+    }
+    return Record(step, values, {"unembedding": GramFile(f"gram/{step}.npy", (("red", 2),))})
+
+
+def filled(folder=None, steps=(0, 1, 5)):
+    history = History()
+    if folder is not None:
+        history.open(folder)
+    for step in steps:
+        history.append(record(step, gap=step / 10))
+    return history
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    filled(tmp_path).close()
+    for path in (tmp_path, tmp_path / "history.jsonl"):
+        read = History.load(path)
+        assert [r.step for r in read] == [0, 1, 5]
+        steps, values = read.curve("semgeom_unembedding/gap/colour")
+        assert steps.tolist() == [0, 1, 5]
+        assert values.tolist() == [0.0, 0.1, 0.5]
+        assert np.isnan(read.curve("semgeom_unembedding/asymmetry")[1]).all()
+        assert read.records[1].grams == record(1).grams
+
+
+def test_each_line_is_on_disk_at_once_and_strict_json(tmp_path):
+    history = filled(tmp_path)
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    found = json.loads(lines[0], parse_constant=pytest.fail)
+    assert found["values"]["semgeom_hidden.layer_1/gap/colour"] is None
+    history.close()
+
+
+def test_a_cut_last_line_is_dropped_with_a_warning(tmp_path):
+    filled(tmp_path).close()
+    file = tmp_path / "history.jsonl"
+    text = file.read_text()
+    for cut in (text[:-1], text[:-30]):
+        file.write_text(cut)
+        with pytest.warns(UserWarning, match="the cut last line 3 was dropped"):
+            assert len(History.load(file)) == 2
+
+
+def test_a_bad_line_in_the_middle_is_an_error_that_names_it(tmp_path):
+    filled(tmp_path).close()
+    file = tmp_path / "history.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(lines[0] + "nothing\n" + lines[2])
+    with pytest.raises(ValueError, match=r"history.jsonl, line 2: not a record"):
+        History.load(file)
+
+
+def test_a_missing_history_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no history at"):
+        History.load(tmp_path / "none.jsonl")
+
+
+def test_records_from_a_checkpoint_cut_the_file_back(tmp_path):
+    first = filled(tmp_path)
+    state = first.state_dict()
+    first.append(record(6))
+    first.close()
+    resumed = History()
+    resumed.load_state_dict(state)
+    resumed.open(tmp_path)
+    assert [r.step for r in History.load(tmp_path)] == [0, 1, 5]
+    resumed.append(record(7))
+    resumed.close()
+    assert [r.step for r in History.load(tmp_path)] == [0, 1, 5, 7]
+    assert not (tmp_path / "history.old.jsonl").exists()
+
+
+def test_the_file_of_another_run_is_kept_aside(tmp_path):
+    filled(tmp_path).close()
+    filled(tmp_path, steps=(0,)).close()
+    assert len(History.load(tmp_path)) == 1
+    assert len(History.load(tmp_path / "history.old.jsonl")) == 3
+
+
+def test_the_state_is_read_by_torch_load_with_weights_only(tmp_path):
+    history = filled()
+    torch.save(history.state_dict(), tmp_path / "state.pt")
+    read = History()
+    read.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert [(r.step, r.grams) for r in read] == [(r.step, r.grams) for r in history]
+    for key in history.keys:
+        assert np.array_equal(read.curve(key)[1], history.curve(key)[1], equal_nan=True)
+    empty = History()
+    empty.load_state_dict(History().state_dict())
+    assert len(empty) == 0
+
+
+def test_sites_attributes_and_keys_are_found_whatever_the_name():
+    history = filled()
+    assert history.sites == ["unembedding", "hidden.layer_1"]
+    assert history.attributes("hidden.layer_1") == ["colour"]
+    assert history.key("unembedding", "gap") == "semgeom_unembedding/gap"
+    control = History()
+    control.append(Record(0, {"my_control/gap": 0.1, "my_control_unembedding/gap/a": 0.1}))
+    assert control.sites == ["unembedding"]
+    assert control.attributes("unembedding") == ["a"]
+
+
+def test_an_unknown_key_is_answered_with_close_ones():
+    with pytest.raises(KeyError, match="close ones: semgeom_unembedding/gap"):
+        filled().curve("semgeom_unembeding/gap")
+    with pytest.raises(KeyError, match="no figure 'unembedding/gop'"):
+        filled().key("unembedding", "gop")
+
+
+def test_steps_must_increase():
+    history = filled()
+    with pytest.raises(ValueError, match="steps must increase: 5 came after 5"):
+        history.append(record(5))
+
+
+def test_a_gram_is_read_with_its_bands(tmp_path):
+    history = filled(tmp_path)
+    history.close()
+    (tmp_path / "gram").mkdir()
+    np.save(tmp_path / "gram/1.npy", np.eye(2, dtype=np.float32))
+    gram, bands = History.load(tmp_path).gram("unembedding", 1)
+    assert np.array_equal(gram, np.eye(2))
+    assert bands == (("red", 2),)
+    assert history.gram_steps("unembedding") == [0, 1, 5]
+    with pytest.raises(
+        KeyError, match=r"no Gram of 'unembedding' at step 2; there are \[0, 1, 5\]"
+    ):
+        history.gram("unembedding", 2)
+
+
+def test_a_frame_has_one_row_a_record():
+    frame = filled().to_pandas()
+    assert frame.index.tolist() == [0, 1, 5]
+    assert frame["semgeom/gap"].tolist() == [0.0, 0.1, 0.5]
+
+
+def test_a_record_stays_in_memory_where_the_disk_is_full():
+    history = filled()
+    history._file = Path("/dev/full").open("w", encoding="utf-8")
+    with pytest.raises(OSError, match="No space left"):
+        history.append(record(9))
+    assert history.records[-1].step == 9
+    with pytest.raises(OSError, match="No space left"):
+        history.close()
+    history.close()

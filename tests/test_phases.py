@@ -1,0 +1,127 @@
+import math
+
+import numpy as np
+import pytest
+
+from lightning_semgeom import PhaseDetector
+from lightning_semgeom.capture.schedule import Schedule
+from lightning_semgeom.phases import Phase
+
+SCHEDULE = Schedule(every_n_steps=100, growth=1.2)
+STEPS = [step for step in range(3000) if SCHEDULE.is_due(step)]
+
+
+def bump(step, height=0.3, centre=60, width=0.8):
+    """A rise and decay in log steps, as real runs show them."""
+    return height * math.exp(-((math.log((step + 1) / centre) / width) ** 2))
+
+
+def followed(gaps, zs=None, detector=None):
+    detector = detector or PhaseDetector()
+    zs = [60 * gap for gap in gaps] if zs is None else zs
+    phases = [detector.update(s, g, z) for s, g, z in zip(STEPS, gaps, zs, strict=False)]
+    return detector, phases
+
+
+def test_a_rise_and_decay_passes_through_all_phases_in_order():
+    gaps = [bump(step) for step in STEPS]
+    detector, phases = followed(gaps)
+    assert phases == sorted(phases)
+    assert set(phases) == set(Phase)
+    assert detector.onset_step < detector.peak_step < detector.collapse_step
+    assert detector.peak_step == STEPS[int(np.argmax(gaps))]
+    assert detector.peak_gap == max(gaps)
+
+
+def test_the_steps_of_a_curve_worked_by_hand():
+    detector = PhaseDetector(patience=1, beta=0.0)
+    gaps = [0.0, 0.02, 0.2, 0.4, 0.37, 0.35, 0.2, 0.13, 0.05]
+    phases = [detector.update(step, gap, 100 * gap) for step, gap in enumerate(gaps)]
+    assert [int(phase) for phase in phases] == [0, 0, 1, 1, 1, 2, 2, 3, 3]
+    assert (detector.onset_step, detector.peak_step, detector.collapse_step) == (2, 3, 7)
+
+
+def test_averages_and_patience_delay_what_is_confirmed():
+    detector = PhaseDetector(patience=3, beta=0.5)
+    for step, gap in enumerate([0.0, 0.4, 0.4, 0.4]):
+        detector.update(step, gap, z=10.0)
+    # The averages of the gap are 0, .2, .3, .35: risen at steps 1, 2 and 3.
+    assert detector.phase == Phase.EMERGED
+    assert detector.onset_step == 1
+
+
+def test_a_rise_that_never_falls_has_no_peak():
+    detector, _ = followed([0.1 * math.log(step + 1) for step in STEPS])
+    assert detector.phase == Phase.EMERGED
+    assert detector.peak_step is None
+    assert detector.peak_gap is None
+
+
+def test_a_second_larger_rise_withdraws_the_first_peak():
+    gaps = [bump(s, 0.2, 20, 0.5) + bump(s, 0.5, 1000, 0.5) for s in STEPS]
+    detector, phases = followed(gaps)
+    assert Phase.COLLAPSED in phases[: len(phases) // 2]
+    assert Phase.EMERGED in phases[len(phases) // 2 :]
+    early, _ = followed(gaps[: len(gaps) // 2])
+    assert early.peak_step < 40
+    assert 800 <= detector.peak_step <= 1200
+
+
+def test_without_a_high_z_there_is_no_onset():
+    gaps = [bump(step) for step in STEPS]
+    detector, _ = followed(gaps, zs=[3.0] * len(gaps))
+    assert detector.phase == Phase.NONE
+
+
+def test_noise_gives_no_onset_in_200_control_curves():
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        zs = generator.standard_normal(len(STEPS))
+        detector, _ = followed(list(0.03 * zs), zs=list(zs))
+        assert detector.phase == Phase.NONE
+
+
+def test_captures_without_a_value_are_left_out():
+    gaps = [bump(step) for step in STEPS]
+    expected, _ = followed(gaps)
+    detector = PhaseDetector()
+    for step, gap in zip(STEPS, gaps, strict=True):
+        detector.update(2 * step, gap, 60 * gap)
+        assert detector.update(2 * step + 1, math.nan, math.nan) == detector.phase
+    assert detector.peak_step == 2 * expected.peak_step
+
+
+def test_a_detector_goes_on_from_its_state():
+    gaps = [bump(step) for step in STEPS]
+    whole, phases = followed(gaps)
+    for cut in (1, len(gaps) // 3, len(gaps) // 2):
+        first = PhaseDetector()
+        for step, gap in zip(STEPS[:cut], gaps[:cut], strict=True):
+            first.update(step, gap, 60 * gap)
+        state = first.state_dict()
+        assert all(isinstance(value, int | float | None) for value in state.values())
+        second = PhaseDetector()
+        second.load_state_dict(state)
+        rest = [second.update(s, g, 60 * g) for s, g in zip(STEPS[cut:], gaps[cut:], strict=True)]
+        assert rest == phases[cut:]
+        assert second.state_dict() == whole.state_dict()
+
+
+def test_steps_must_increase():
+    detector = PhaseDetector()
+    detector.update(5, 0.1, 1.0)
+    with pytest.raises(ValueError, match="steps must increase: 5 came after 5"):
+        detector.update(5, 0.1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"peak_share": 0.3}, "0 < collapse_share < peak_share < 1"),
+        ({"patience": 0}, "patience must be 1 capture or more; got 0"),
+        ({"beta": 1.0}, r"beta must lie in \[0, 1\); got 1.0"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PhaseDetector(**arguments)
