@@ -162,7 +162,6 @@ class SemanticGeometry(pl.Callback):
             return
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         names = [c.name for c in callbacks if isinstance(c, SemanticGeometry)]
-        _check(names.count(self.name) < 2, f"two callbacks have the name='{self.name}'.")
         self._in_progress_bar = names[0] == self.name
         self._run, self._saved = None, {}
         # A model that is built in configure_model is not there yet; on_fit_start looks then.

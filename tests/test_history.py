@@ -157,7 +157,7 @@ def test_a_frame_has_one_row_a_record():
 
 def test_a_record_stays_in_memory_where_the_disk_is_full():
     history = filled()
-    history._file = Path("/dev/full").open("w", encoding="utf-8")
+    history._file = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
     with pytest.raises(OSError, match="No space left"):
         history.append(record(9))
     assert history.records[-1].step == 9

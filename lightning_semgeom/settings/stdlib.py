@@ -217,7 +217,7 @@ class StdlibModel(pl.LightningModule):
         context: int = 64,
         width: int = 128,
         seed: int = 0,
-        learning_rate: float = 4e-3,
+        learning_rate: float = 8e-3,
         weight_decay: float = 0.1,
     ) -> None:
         super().__init__()

@@ -1,0 +1,36 @@
+# make demo: a real run, from nothing to pictures. make test: lint, types, tests. make bench: timings.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+OPTIONS ?=
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/demo
+	$(BIN)/lightning-semgeom demo $(OPTIONS)
+
+test: lint
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python -m tests.benchmarks.geometry
+
+.venv/python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/demo: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) '.[hf,report]'
+	touch $@
+
+.venv/dev: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv

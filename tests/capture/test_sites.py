@@ -1,0 +1,120 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_semgeom.capture.sites import (
+    find_embedding,
+    find_hidden,
+    find_unembedding,
+    module_names,
+)
+
+
+class Answering(nn.Module):
+    """As Hugging Face models: knows its own layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.wte = nn.Embedding(10, 4)
+        self.score = nn.Linear(4, 10)
+        self.lm_head = nn.Linear(4, 3)
+
+    def get_input_embeddings(self):
+        return self.wte
+
+    def get_output_embeddings(self):
+        return self.score
+
+
+def layers(**modules):
+    holder = nn.Module()
+    for name, module in modules.items():
+        holder.add_module(name, module)
+    return holder
+
+
+def test_what_the_model_answers_comes_before_names():
+    model = layers(net=Answering())
+    name, module = find_unembedding(model, True, 10)
+    assert name == "net.score"
+    assert module is model.net.score
+    assert find_embedding(model, True, 10)[0] == "net.wte"
+
+
+def test_a_model_without_a_head_is_asked_in_vain():
+    class Headless(Answering):
+        def get_output_embeddings(self):
+            return None
+
+    assert find_unembedding(layers(net=Headless()), True, 10)[0] == "net.lm_head"
+
+
+def test_the_only_module_called_like_a_head_is_found():
+    model = layers(body=nn.Linear(4, 10), head=nn.Linear(4, 7), embed=nn.Embedding(10, 4))
+    assert find_unembedding(model, True, 10)[0] == "head"
+
+
+def test_the_only_linear_with_as_many_outputs_as_the_table_has_rows_is_found():
+    model = layers(one=nn.Linear(4, 10), two=nn.Linear(4, 8))
+    assert find_unembedding(model, True, 8)[0] == "two"
+
+
+def test_a_named_module_is_taken_whatever_it_is_called():
+    model = layers(one=nn.Linear(4, 10), head=nn.Linear(4, 8), table=nn.Embedding(9, 4))
+    assert find_unembedding(model, "one", 8)[0] == "one"
+    assert find_embedding(model, "table", 3)[0] == "table"
+
+
+def test_the_embedding_is_the_only_one_with_enough_rows():
+    model = layers(token=nn.Embedding(100, 4), position=nn.Embedding(16, 4))
+    assert find_embedding(model, True, 50)[0] == "token"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
+def test_the_names_of_wrappers_are_not_part_of_a_name():
+    inner = layers(head=nn.Linear(4, 3))
+    compiled = layers(net=torch.compile(inner))
+    assert "net.head" in module_names(compiled)
+    assert find_unembedding(compiled, True, 3)[1] is inner.head
+
+
+def test_globs_find_hidden_modules_in_the_model_s_order():
+    model = layers(layers=nn.Sequential(*(nn.Linear(2, 2) for _ in range(3))), norm=nn.LayerNorm(2))
+    assert list(find_hidden(model, ["norm", "layers.*"])) == [
+        "layers.0",
+        "layers.1",
+        "layers.2",
+        "norm",
+    ]
+    assert find_hidden(model, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("modules", "wanted", "message"),
+    [
+        ({"head": nn.Linear(4, 9), "lm_head": nn.Linear(4, 9)}, True, "'head', 'lm_head'"),
+        ({"one": nn.Linear(4, 9), "two": nn.Linear(4, 9)}, True, "several .* 'one', 'two'"),
+        ({"one": nn.Linear(4, 5)}, True, "none has 9 outputs.*Linear modules: 'one'"),
+        ({"lm_head": nn.Linear(4, 9)}, "lm_haed", "is no module. Close names: 'lm_head'"),
+        ({"norm": nn.LayerNorm(4)}, "norm", "is a LayerNorm without a weight"),
+    ],
+)
+def test_an_unembedding_that_cannot_be_found_is_explained(modules, wanted, message):
+    with pytest.raises(ValueError, match=message):
+        find_unembedding(layers(**modules), wanted, 9)
+
+
+def test_an_embedding_that_cannot_be_found_is_explained():
+    two = layers(a=nn.Embedding(9, 2), b=nn.Embedding(9, 2))
+    with pytest.raises(ValueError, match=r"several modules may be the embedding.*'a', 'b'"):
+        find_embedding(two, True, 9)
+    with pytest.raises(ValueError, match=r"no module was found .* 9 tokens"):
+        find_embedding(layers(a=nn.Embedding(5, 2)), True, 9)
+
+
+def test_a_hidden_name_without_a_match_lists_close_ones():
+    model = layers(layer_norm=nn.LayerNorm(2), mlp=nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"hidden='layernorm' matches no module.*'layer_norm'"):
+        find_hidden(model, ["layernorm"])
+    with pytest.raises(ValueError, match="Modules: 'layer_norm', 'mlp'"):
+        find_hidden(model, ["zzz*"])

@@ -1,0 +1,78 @@
+"""Small modules, data and Trainer settings that several tests share."""
+
+import lightning.pytorch as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightning_semgeom import AttributeTable
+
+TOKENS, WIDTH = 12, 8
+
+
+def table():
+    return AttributeTable.from_dict(
+        {"colour": list("rrbbggrrbbgg"), "size": [None, "s", "l"] * 4},
+    )
+
+
+class TinyModel(pl.LightningModule):
+    """Embedding, hidden layer with dropout, head; next-token batches {"x", "labels"} [B, T]."""
+
+    def __init__(self, seed=0, dropout=0.2):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.embed = nn.Embedding(TOKENS, WIDTH)
+        self.body = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Dropout(dropout), nn.LayerNorm(WIDTH))
+        self.lm_head = nn.Linear(WIDTH, TOKENS, bias=False)
+
+    def forward(self, batch):
+        return self.lm_head(self.body(self.embed(batch["x"])))
+
+    def training_step(self, batch, batch_idx):
+        loss = nn.functional.cross_entropy(
+            self(batch).flatten(0, -2), batch["labels"].flatten(), ignore_index=-100
+        )
+        self.log("train_loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.02)
+
+
+class WeightsByStep(pl.Callback):
+    """Keeps a copy of the head at each number of updates, taken apart from the package."""
+
+    def __init__(self):
+        self.heads = {}
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        updates = trainer.optimizers[0].state.get(pl_module.lm_head.weight, {}).get("step", 0)
+        self.heads[int(updates)] = pl_module.lm_head.weight.detach().clone()
+
+    def on_train_end(self, trainer, pl_module):
+        updates = trainer.optimizers[0].state[pl_module.lm_head.weight]["step"]
+        self.heads[int(updates)] = pl_module.lm_head.weight.detach().clone()
+
+
+def batches(count=20, size=4, length=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, TOKENS, (count * size, length), generator=generator)
+    labels = torch.randint(-1, TOKENS, x.shape, generator=generator)
+    labels[labels < 0] = -100
+    rows = [{"x": a, "labels": b} for a, b in zip(x, labels, strict=True)]
+    return DataLoader(rows, batch_size=size)
+
+
+def trainer(tmp_path, *callbacks, **options):
+    settings = {
+        "max_steps": 20,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": tmp_path,
+        "log_every_n_steps": 1,
+    }
+    return pl.Trainer(callbacks=list(callbacks), **(settings | options))

@@ -1,0 +1,409 @@
+"""SemanticGeometry in real Trainer runs."""
+
+import copy
+import math
+import random
+import warnings
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from lightning_semgeom import AttributeTable, History, SemanticGeometry, attribute_similarity
+from tests import models, oracles
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*`isinstance.treespec, LeafSpec.` is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+    pytest.mark.filterwarnings("ignore:.*Checkpoint directory .* exists and is not empty"),
+]
+
+
+def fit(tmp_path, *callbacks, model=None, data=None, **options):
+    model = model or models.TinyModel()
+    trainer = models.trainer(tmp_path, *callbacks, **options)
+    trainer.fit(model, data or models.batches())
+    return trainer, model
+
+
+def geometry(**options):
+    return SemanticGeometry(models.table(), **({"every_n_steps": 5, "hidden": "body"} | options))
+
+
+def steps_of(history):
+    return [record.step for record in history]
+
+
+def test_records_hold_the_figures_of_the_weights_at_their_step(tmp_path):
+    kept, callback = models.WeightsByStep(), geometry(growth=None)
+    fit(tmp_path, kept, callback)
+    assert steps_of(callback.history) == [0, 5, 10, 15, 19, 20]
+    for record in callback.history:
+        rows = kept.heads[record.step].double().numpy()
+        for a, name in enumerate(("colour", "size")):
+            codes = models.table().codes[:, a].tolist()
+            within, between = oracles.within_between(rows, codes)
+            found = record.values[f"semgeom_unembedding/gap/{name}"]
+            assert found == pytest.approx(within - between, abs=1e-5)
+
+
+class HiddenByStep(pl.Callback):
+    """What the body gave in each training forward, by a hook of its own."""
+
+    def __init__(self):
+        self.found = {}
+
+    def on_train_start(self, trainer, pl_module):
+        pl_module.body.register_forward_hook(self.keep)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.step, self.labels = len(self.found), batch["labels"]
+
+    def keep(self, module, inputs, output):
+        self.found[self.step] = (output.detach().clone(), self.labels)
+
+
+def test_hidden_states_are_those_of_the_training_forward_at_the_same_weights(tmp_path):
+    kept, callback = HiddenByStep(), geometry(every_n_steps=3)
+    fit(tmp_path, kept, callback)
+    checked = 0
+    for record in callback.history:
+        if record.step == 20:  # no forward follows the last update
+            assert math.isnan(record.values["semgeom_hidden.body/gap"])
+            continue
+        hidden, labels = kept.found[record.step]
+        rows, codes = hidden[labels >= 0], models.table().codes[labels[labels >= 0]]
+        expected = attribute_similarity(rows, codes, [3, 2])
+        for a, name in enumerate(("colour", "size")):
+            for metric in ("gap", "z"):
+                found = record.values[f"semgeom_hidden.body/{metric}/{name}"]
+                assert found == pytest.approx(float(expected[metric][a]), abs=1e-6)
+        checked += 1
+    assert checked == 13
+
+
+def test_the_probe_shows_hidden_states_in_eval_mode_up_to_the_end(tmp_path):
+    probe = models.batches(count=3, seed=7)
+    callback = geometry(probe=probe)
+    _, model = fit(tmp_path, callback)
+    assert model.training
+    model.eval()
+    rows, labels = [], []
+    with torch.no_grad():
+        for batch in probe:
+            hidden = model.body(model.embed(batch["x"]))
+            rows.append(hidden[batch["labels"] >= 0])
+            labels.append(batch["labels"][batch["labels"] >= 0])
+    codes = models.table().codes[torch.cat(labels)]
+    expected = attribute_similarity(torch.cat(rows), codes, [3, 2])
+    last = callback.history.records[-1]
+    assert last.step == 20
+    assert last.values["semgeom_hidden.body/gap/colour"] == pytest.approx(float(expected["gap"][0]))
+
+
+class FrozenPart(models.TinyModel):
+    """Keeps a part in eval mode, as fine-tuning does."""
+
+    def on_train_start(self):
+        self.body[1].eval()
+
+
+def test_a_probe_leaves_each_module_s_own_mode_alone(tmp_path):
+    _, model = fit(tmp_path, geometry(probe=models.batches(1)), model=FrozenPart())
+    assert not model.body[1].training
+    assert model.body[0].training
+
+
+def everything_after(tmp_path, name, *callbacks):
+    pl.seed_everything(3, verbose=False)
+    trainer, model = fit(tmp_path / name, *callbacks, model=models.TinyModel(seed=3), max_steps=50)
+    optimizer = copy.deepcopy(trainer.optimizers[0].state_dict()["state"])
+    states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
+    return model.state_dict(), optimizer, states
+
+
+@pytest.mark.parametrize("probe", [None, models.batches(2)])
+def test_50_steps_are_bit_equal_with_and_without_the_callback(tmp_path, probe):
+    callback = SemanticGeometry(
+        models.table(), embedding=True, hidden=["body", "body.*"], probe=probe, every_n_steps=2
+    )
+    weights, optimizer, states = everything_after(tmp_path, "with", callback)
+    plain_weights, plain_optimizer, plain_states = everything_after(tmp_path, "without")
+    assert len(callback.history) > 20
+    assert all(torch.equal(weights[key], plain_weights[key]) for key in plain_weights)
+    for key, state in plain_optimizer.items():
+        assert all(torch.equal(state[name], optimizer[key][name]) for name in state)
+    assert torch.equal(states[0], plain_states[0])
+    assert np.array_equal(states[1], plain_states[1])
+    assert states[2] == plain_states[2]
+
+
+class HookCounter(pl.Callback):
+    def __init__(self):
+        self.hooked_steps = []
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        if any(module._forward_hooks for module in pl_module.modules()):
+            self.hooked_steps.append(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+def test_no_hook_is_registered_on_steps_that_are_not_due(tmp_path):
+    counter = HookCounter()
+    _, model = fit(tmp_path, geometry(every_n_steps=7, growth=None), counter)
+    assert counter.hooked_steps == [0, 7, 14, 19]
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_accumulated_batches_give_one_record_an_update(tmp_path):
+    kept, callback = models.WeightsByStep(), geometry(growth=None, every_n_steps=2)
+    trainer, _ = fit(
+        tmp_path, kept, callback, accumulate_grad_batches=3, max_steps=-1, max_epochs=2
+    )
+    assert trainer.global_step == 14
+    assert steps_of(callback.history) == [0, 2, 4, 6, 8, 10, 12, 13, 14]
+    for record in callback.history:
+        expected = attribute_similarity(kept.heads[record.step], models.table().codes, [3, 2])
+        found = record.values["semgeom_unembedding/gap/colour"]
+        assert found == pytest.approx(float(expected["gap"][0]), abs=1e-6)
+
+
+def test_epochs_are_a_distance_too(tmp_path):
+    callback = geometry(every_n_epochs=2, growth=None)
+    fit(tmp_path, callback, data=models.batches(4), max_steps=-1, max_epochs=5)
+    assert steps_of(callback.history) == [0, 8, 16, 19, 20]
+
+
+def test_a_checkpoint_is_judged_by_the_gap_of_its_own_weights(tmp_path):
+    callback = geometry(growth=None)
+    checkpoint = ModelCheckpoint(
+        tmp_path, monitor="semgeom/gap", mode="max", every_n_train_steps=5, save_top_k=-1
+    )
+    fit(tmp_path, callback, checkpoint, enable_checkpointing=True)
+    assert len(checkpoint.best_k_models) == 4
+    for path, score in checkpoint.best_k_models.items():
+        head = torch.load(path, weights_only=True)["state_dict"]["lm_head.weight"]
+        gap = attribute_similarity(head, models.table().codes, [3, 2])["gap"].mean()
+        assert float(score) == pytest.approx(float(gap), abs=1e-6)
+    best = max(checkpoint.best_k_models.values())
+    assert checkpoint.best_model_score == best
+
+
+def test_headline_values_are_in_callback_metrics(tmp_path):
+    callback = geometry(unembedding=False)
+    trainer, _ = fit(tmp_path, callback)
+    for metric in ("gap", "z", "asymmetry", "phase"):
+        assert f"semgeom/{metric}" in trainer.callback_metrics
+    last = callback.history.records[-2].values["semgeom/gap"]
+    assert float(trainer.callback_metrics["semgeom/gap"]) == pytest.approx(last, abs=1e-6)
+
+
+@pytest.mark.parametrize("probe", [None, models.batches(2)])
+def test_a_resumed_run_has_the_records_of_one_that_never_stopped(tmp_path, probe):
+    def run(folder, seed, steps, ckpt_path=None):
+        callback = geometry(every_n_steps=4, probe=probe)
+        checkpoint = ModelCheckpoint(tmp_path, filename="half-{step}", every_n_train_steps=20)
+        trainer = models.trainer(
+            tmp_path / folder, callback, checkpoint, max_steps=steps, enable_checkpointing=True
+        )
+        model = models.TinyModel(seed, dropout=0.0)
+        trainer.fit(model, models.batches(20), ckpt_path=ckpt_path)
+        return callback
+
+    whole = run("whole", 0, 40)
+    run("part", 0, 27)  # goes on past the checkpoint of step 20, and is lost from there
+    resumed = run("part", 9, 40, tmp_path / "half-step=20.ckpt")
+    assert steps_of(resumed.history) == steps_of(whole.history)
+    written = History.load(tmp_path / "part" / "semgeom")
+    for ours, read, other in zip(resumed.history, written, whole.history, strict=True):
+        assert ours.step == read.step == other.step
+        assert ours.values == pytest.approx(dict(other.values), nan_ok=True, abs=1e-9)
+        assert read.values == pytest.approx(dict(ours.values), nan_ok=True, abs=0)
+    for key, detector in whole.phases.items():
+        assert resumed.phases[key].state_dict() == pytest.approx(detector.state_dict())
+
+
+class LateModel(models.TinyModel):
+    """Builds its layers in configure_model, as sharded models do."""
+
+    def __init__(self):
+        super().__init__()
+        del self.lm_head
+
+    def configure_model(self):
+        if not hasattr(self, "lm_head"):
+            self.lm_head = nn.Linear(models.WIDTH, models.TOKENS, bias=False)
+
+
+def test_a_model_built_in_configure_model_is_found(tmp_path):
+    callback = geometry()
+    fit(tmp_path, callback, model=LateModel())
+    assert steps_of(callback.history)[-1] == 20
+
+
+def test_attributes_are_read_from_a_file(tmp_path):
+    path = tmp_path / "attributes.csv"
+    path.write_text("id,colour\n" + "".join(f"{i},{'rb'[i % 2]}\n" for i in range(12)))
+    callback = SemanticGeometry(attributes_file=str(path))
+    fit(tmp_path, callback)
+    assert callback.history.attributes("unembedding") == ["colour"]
+
+
+def test_several_callbacks_work_side_by_side_under_their_names(tmp_path):
+    one, two = geometry(), geometry(name="semgeom_control", hidden=())
+    fit(tmp_path, one, two)
+    assert steps_of(History.load(tmp_path / "semgeom")) == steps_of(one.history)
+    assert steps_of(History.load(tmp_path / "semgeom_control")) == steps_of(two.history)
+    with pytest.raises(RuntimeError, match="state_key` must be unique"):
+        fit(tmp_path, geometry(), geometry())
+
+
+def test_gram_pictures_are_kept_beside_the_history(tmp_path):
+    callback = geometry()
+    fit(tmp_path, callback)
+    history = History.load(tmp_path / "semgeom")
+    steps = history.gram_steps("unembedding")
+    assert steps[0] == 0
+    assert steps[-1] == 20
+    gram, bands = history.gram("unembedding", 20)
+    assert gram.shape == (12, 12)
+    assert bands == (("r", 4), ("b", 4), ("g", 4))
+    assert np.allclose(np.diag(gram), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": "bdy"}, "hidden='bdy' matches no module of TinyModel. Close names: 'body'"),
+        ({"unembedding": "head"}, "unembedding='head' is no module. Close names: 'lm_head'"),
+        (
+            {"labels": "targets"},
+            "labels='targets' is not a key of the batch. Its keys: 'x', 'labels'",
+        ),
+        ({"hidden": "lm_head.*"}, "matches no module"),
+        ({"shift_labels": True, "labels": lambda b: b["x"][:, :2]}, "do not fit a hidden state"),
+        ({"probe": [{"x": torch.zeros(1, 2).long()}]}, "labels='labels' is not a key"),
+    ],
+)
+def test_a_wrong_configuration_is_an_error_before_training_goes_on(tmp_path, options, message):
+    model = models.TinyModel()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=message):
+        fit(tmp_path, geometry(**options), model=model)
+    if "shift_labels" not in options:
+        assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_table_longer_than_the_unembedding_is_an_error_with_both_numbers(tmp_path):
+    table = AttributeTable.from_dict({"a": list("xy" * 10)})
+    with pytest.raises(
+        ValueError, match=r"table has 20 rows, but unembedding 'lm_head' has only 12"
+    ):
+        fit(tmp_path, SemanticGeometry(table))
+
+
+def test_a_shorter_table_leaves_the_rest_unlabelled(tmp_path):
+    table = AttributeTable.from_dict({"a": list("xyxyx")})
+    callback = SemanticGeometry(table, hidden="body")
+    _, model = fit(tmp_path, callback)
+    codes = torch.full((12, 1), -1)
+    codes[:5] = table.codes
+    expected = attribute_similarity(model.lm_head.weight, codes, [2])["gap"]
+    found = callback.history.records[-1].values["semgeom_unembedding/gap/a"]
+    assert found == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attributes": None}, "either attributes or attributes_file"),
+        ({"attributes_file": "a.csv"}, "either attributes or attributes_file"),
+        ({"unembedding": False}, "nothing to capture"),
+        ({"probe": []}, "probe was given, but hidden names no module"),
+        ({"every_n_steps": 0}, "every_n_steps must be 1 or more: 0"),
+        ({"every_n_epochs": 0}, "every_n_epochs must be 1 or more: 0"),
+        ({"growth": 1.0}, "growth must be above 1 or None; got 1.0"),
+        ({"max_positions": 1}, "max_positions must be 2 or more: 1"),
+        ({"positions": "first"}, "positions must be 'all' or 'last': 'first'"),
+        ({"on_error": "ignore"}, "on_error must be 'warn' or 'raise': 'ignore'"),
+        ({"name": "a/b"}, "a word without a slash"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused_at_once(options, message):
+    with pytest.raises(ValueError, match=message):
+        SemanticGeometry(**({"attributes": models.table()} | options))
+
+
+class Breaking(models.TinyModel):
+    """Its head becomes NaN for the updates after the tenth."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if batch_idx == 10:
+            with torch.no_grad():
+                self.lm_head.weight.fill_(math.nan)
+
+
+def test_nan_weights_give_nan_and_leave_the_run_alone(tmp_path):
+    callback = geometry(growth=None)
+    fit(tmp_path, callback, model=Breaking())
+    gaps = [record.values["semgeom_unembedding/gap"] for record in callback.history]
+    assert [math.isnan(gap) for gap in gaps] == [False, False, False, True, True, True]
+    assert callback.history.records[-1].values["semgeom_unembedding/skipped"] == 12
+
+
+class Skipping(models.TinyModel):
+    """Does not call its body after the fifth batch."""
+
+    def training_step(self, batch, batch_idx):
+        if batch_idx < 6:
+            return super().training_step(batch, batch_idx)
+        logits = self.lm_head(self.embed(batch["x"]))
+        return nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=-100
+        )
+
+
+def test_a_fault_during_training_is_one_warning_and_nan(tmp_path):
+    callback = geometry(growth=None)
+    with pytest.warns(UserWarning, match=r"no forward of this batch called hidden.body") as caught:
+        fit(tmp_path, callback, model=Skipping())
+    assert sum("hidden.body" in str(warning.message) for warning in caught) == 1
+    gaps = [record.values["semgeom_hidden.body/gap"] for record in callback.history]
+    assert [math.isnan(gap) for gap in gaps] == [False, False, True, True, True, True]
+
+
+def test_with_raise_the_same_fault_ends_the_run(tmp_path):
+    with pytest.raises(ValueError, match=r"no forward of this batch called hidden.body"):
+        fit(tmp_path, geometry(growth=None, on_error="raise"), model=Skipping())
+
+
+def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path):
+    (tmp_path / "semgeom").write_text("a file where the folder should be")
+    callback = geometry()
+    with pytest.warns(UserWarning, match="the history is not written.*FileExistsError"):
+        fit(tmp_path, callback)
+    assert steps_of(callback.history)[-1] == 20
+
+
+def test_after_an_exception_no_hook_is_left(tmp_path):
+    class Failing(models.TinyModel):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 5:
+                self(batch)
+                raise RuntimeError("the user's own")
+            return super().training_step(batch, batch_idx)
+
+    model = Failing()
+    with pytest.raises(RuntimeError, match="the user's own"):
+        fit(tmp_path, geometry(every_n_steps=1), model=model)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_quiet_run_gives_no_warning_of_ours(tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(tmp_path, geometry())
+    assert not [w for w in caught if "SemanticGeometry" in str(w.message)]
