@@ -39,6 +39,6 @@ class Faults:
                 self._told.add(what)
                 when = "" if step is None else f" at step {step}"
                 rank_zero_warn(
-                    f"SemanticGeometry: {what}{when}: {type(fault).__name__}: {fault} Training "
-                    "goes on; this is said once."
+                    f"SemanticGeometry: {what}{when}: {type(fault).__name__}: {fault}\n"
+                    "Training goes on; this is said once."
                 )

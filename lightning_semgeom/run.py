@@ -96,21 +96,22 @@ class Run:
         the `log_every_n_steps` grid.
         """
         step = self.recorded_step = self.recorder.begun_step
-        with self._tolerated("the history is not written", input_proven=True):
+        with self._faults.tolerated("the history is not written", step, input_proven=True):
             self.recorder.finish()
         for logger in loggers:
-            with self._tolerated(f"{type(logger).__name__} is not told", input_proven=True):
+            what = f"{type(logger).__name__} is not told"
+            with self._faults.tolerated(what, step, input_proven=True):
                 logger.log_metrics(dict(self.recorder.values), step=step)
 
     def open_history(self, trainer: pl.Trainer, folder: str) -> None:
         """Write the history into `folder` of the trainer's run."""
-        with self._tolerated("the history is not written", input_proven=True):
+        with self._faults.tolerated("the history is not written", None, input_proven=True):
             self.recorder.history.open(run_folder(trainer) / folder)
 
     def clean_up(self) -> None:
         """Leave no hook and no open file."""
         self._capture.disarm()
-        with self._tolerated("the history is not written", input_proven=True):
+        with self._faults.tolerated("the history is not written", None, input_proven=True):
             self.recorder.history.close()
 
     def _add_weight(self, site: str) -> None:
@@ -140,9 +141,7 @@ class Run:
                 gram_bands(plan, self._table.values[0]),
             )
 
-    def _tolerated(
-        self, what: str, input_proven: bool | None = None
-    ) -> AbstractContextManager[None]:
-        """Faults of the first record may be bad input and go through, unless it is proven good."""
-        proven = len(self.recorder.history) > 0 if input_proven is None else input_proven
-        return self._faults.tolerated(what, self.recorder.step, proven)
+    def _tolerated(self, what: str) -> AbstractContextManager[None]:
+        """A fault of the first record may be bad input and goes through; later ones do not."""
+        proven = len(self.recorder.history) > 0
+        return self._faults.tolerated(what, self.recorder.step, input_proven=proven)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
@@ -236,7 +236,6 @@ class StdlibModel(pl.LightningModule):
             embd_pdrop=0.0,
             attn_pdrop=0.0,
             tie_word_embeddings=False,
-            loss_type="ForCausalLM",
             bos_token_id=0,
             eos_token_id=0,
         )
@@ -244,13 +243,15 @@ class StdlibModel(pl.LightningModule):
             torch.manual_seed(seed)
             self.gpt = GPT2LMHeadModel(configuration)
 
-    def forward(self, batch: dict[str, Tensor]) -> Any:
-        """The model's output, with the loss of the next token."""
-        return self.gpt(input_ids=batch["input_ids"], labels=batch["labels"])
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits `[B, T, vocab_size]`."""
+        logits: Tensor = self.gpt(input_ids=batch["input_ids"]).logits
+        return logits
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Cross-entropy of the next token."""
-        loss: Tensor = self(batch).loss
+        logits, following = self(batch)[:, :-1], batch["labels"][:, 1:]
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), following.flatten())
         self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=False)
         return loss
 
