@@ -1,244 +1,211 @@
-"""When structure appears, peaks and fades, told while the training runs.
+"""When structure appears, peaks and is gone: an online rule on the curve of one gap.
 
-The detector reads one curve, capture by capture: the gap (mean cosine of rows that share an
-attribute's value minus that of rows that do not) and its z against relabelling. It smooths both
-by an exponential moving average and needs `patience` captures in a row for every verdict, so
-that one odd capture decides nothing. Made for captures spaced evenly in the logarithm of the step.
-
-Legend: ema = smoothed value; low = smallest ema of the gap since the start (or, behind a peak,
-since that peak was confirmed); top = largest ema of the gap since that low; best = largest raw gap
-since that low. A step reported for a verdict is that of the first capture of the run that
-confirmed it, but a peak's step is the one of `best`.
+Both curves, gap and z, are smoothed by an exponential moving average over captures, and each step
+of the rule must hold for several captures in a row. The rule was frozen before it was tried on
+fresh seeds; captures are expected to be log-spaced, as `SemanticGeometry` takes them.
 """
 
-import math
-from dataclasses import asdict, dataclass, fields
-from enum import IntEnum
-from typing import TypeAlias
+from __future__ import annotations
 
-State: TypeAlias = dict[str, int | float | None]
+from dataclasses import dataclass
+from enum import IntEnum
+from math import isfinite
+from typing import Any
 
 
 class Phase(IntEnum):
-    """Where a curve stands; the integer is what goes to the loggers."""
+    """What a curve has been through."""
 
     NONE = 0
     """No structure yet."""
     EMERGED = 1
-    """The gap has risen, beyond chance, and has not been seen to fall."""
-    PAST_PEAK = 2
-    """The gap has fallen from its largest value."""
+    """There is structure, and it has not fallen since its peak."""
+    DECAYING = 2
+    """Past a confirmed peak."""
     COLLAPSED = 3
-    """Little of the largest gap is left."""
+    """Past a confirmed peak and down to a small share of it."""
 
 
 @dataclass
 class _State:
-    """All that a detector remembers: Python scalars and None."""
+    """All that the rule remembers; plain numbers, so that it goes into a checkpoint as it is."""
 
-    last_step: int | None = None
     phase: int = 0
-    ema_gap: float = math.nan
-    ema_z: float = math.nan
-    low: float = math.inf
-    top: float = -math.inf
-    best_gap: float = -math.inf
-    best_step: int | None = None
-    rise_count: int = 0
-    rise_step: int | None = None
-    fall_count: int = 0
-    collapse_count: int = 0
-    collapse_began: int | None = None
+    last_step: int | None = None
+    gap: float | None = None  # moving averages
+    z: float | None = None
+    lowest: float | None = None  # of the moving average of the gap, before the onset
+    highest: float | None = None  # of the same
+    top_gap: float | None = None  # of the raw gap
+    top_step: int | None = None
+    in_a_row: int = 0
+    row_began: int | None = None
     onset_step: int | None = None
     peak_step: int | None = None
     peak_gap: float | None = None
-    first_peak_step: int | None = None
     collapse_step: int | None = None
 
 
 class PhaseDetector:
-    """Finds onset, peak and collapse of one gap curve online.
+    """Follows one curve of gaps, capture by capture.
 
-    - onset: ema of z >= `min_z` and ema of the gap >= its smallest value so far + `min_rise`;
-    - peak: ema of the gap <= `peak_drop` x its largest value; the step reported is the argmax of
-      the raw gap, which may lie before the onset was confirmed;
-    - collapse: ema of the gap <= `collapse_share` x its largest value;
-    - when the ema passes its largest value again, the curve has only now reached its real height:
-      the phase goes back to `EMERGED`, peak and collapse are forgotten until confirmed anew
-      (`first_peak_step` stays).
+    - Onset: the averaged z is at least `min_z` and the averaged gap at least `min_rise` above its
+      lowest value so far.
+    - Peak, confirmed: the averaged gap is at most `peak_share` of its highest value. The peak's
+      step is that of the largest gap itself.
+    - Collapse: the averaged gap is at most `collapse_share` of its highest value.
+    - When the averaged gap later passes its highest value, the curve is rising again: peak and
+      collapse are withdrawn until the next peak is confirmed.
+
+    Each must hold for `patience` captures in a row; onset and collapse are dated by the first of
+    them. A capture whose gap or z is NaN is left out.
 
     Args:
-        min_z: Smallest smoothed z that counts as more than chance.
-        min_rise: How far the smoothed gap must have risen above its smallest value.
-        peak_drop: Share of the largest smoothed gap below which a peak lies behind.
-        collapse_share: Share of the largest smoothed gap below which the structure has collapsed.
-        patience: Captures in a row that confirm a verdict.
-        beta: Weight of the past in the moving average, `ema = beta * ema + (1 - beta) * new`.
+        min_z: smallest z of structure, in standard deviations of the relabelled gap.
+        min_rise: smallest rise of the gap.
+        peak_share: share of the highest gap below which a peak is past.
+        collapse_share: share of the highest gap below which structure is gone.
+        patience: captures in a row.
+        beta: weight of the past in the moving averages, in [0, 1).
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: if an argument is out of range.
 
     Example:
         >>> detector = PhaseDetector()
-        >>> gaps = [0.0, 0.0, 0.1, 0.2, 0.3, 0.3, 0.2, 0.15, 0.1, 0.05, 0.03, 0.02, 0.02, 0.02]
-        >>> for step, gap in enumerate(gaps):
-        ...     phase = detector.update(step, gap, z=100 * gap)
-        >>> phase, detector.onset_step, detector.peak_step, detector.collapse_step
-        (<Phase.COLLAPSED: 3>, 2, 4, 10)
+        >>> for step, gap in enumerate([0.0, 0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1]):
+        ...     phase = detector.update(step, gap, z=30 * gap)
+        >>> phase.name, detector.peak_step
+        ('DECAYING', 3)
     """
 
     def __init__(
         self,
         min_z: float = 5.0,
         min_rise: float = 0.03,
-        peak_drop: float = 0.9,
+        peak_share: float = 0.9,
         collapse_share: float = 1 / 3,
         patience: int = 3,
         beta: float = 0.5,
     ) -> None:
-        for name, value, ok, expected in (
-            ("min_z", min_z, math.isfinite(min_z), "a finite number"),
-            ("min_rise", min_rise, 0 <= min_rise < math.inf, "a finite number of at least 0"),
-            ("peak_drop", peak_drop, 0 < peak_drop < 1, "between 0 and 1"),
-            (
-                "collapse_share",
-                collapse_share,
-                0 < collapse_share <= peak_drop,
-                f"above 0 and at most peak_drop ({peak_drop})",
-            ),
-            ("patience", patience, patience == int(patience) >= 1, "an integer of at least 1"),
-            ("beta", beta, 0 <= beta < 1, "at least 0 and below 1"),
-        ):
-            if not ok:
-                raise ValueError(f"{name} must be {expected}, but is {value}.")
-        self.min_z, self.min_rise = min_z, min_rise
-        self.peak_drop, self.collapse_share = peak_drop, collapse_share
-        self.patience, self.beta = int(patience), beta
-        self._state = _State()
-
-    def update(self, step: int, gap: float, z: float) -> Phase:
-        """Takes one capture and tells the phase after it.
-
-        A capture whose gap or z is not finite is left out: it neither continues nor breaks a run.
-
-        Raises:
-            ValueError: `step` is not larger than the one before.
-        """
-        state = self._state
-        if state.last_step is not None and step <= state.last_step:
+        if not 0 < collapse_share < peak_share < 1:
             raise ValueError(
-                f"step must increase from capture to capture, but {step} came after "
-                f"{state.last_step}; cut back with load_state_dict before going over steps again."
+                "expected 0 < collapse_share < peak_share < 1; got collapse_share="
+                f"{collapse_share}, peak_share={peak_share}."
             )
-        state.last_step = int(step)
-        if math.isfinite(gap) and math.isfinite(z):
-            self._smooth(float(gap), float(z))
-            self._follow_rise(float(gap))
-            if state.phase == Phase.NONE:
-                self._look_for_onset()
-            if state.phase != Phase.NONE:
-                self._look_for_fall()
-        return self.phase
-
-    def _smooth(self, gap: float, z: float) -> None:
-        state = self._state
-        first = math.isnan(state.ema_gap)
-        state.ema_gap = gap if first else self.beta * state.ema_gap + (1 - self.beta) * gap
-        state.ema_z = z if first else self.beta * state.ema_z + (1 - self.beta) * z
-
-    def _follow_rise(self, gap: float) -> None:
-        """Keeps the largest raw gap since the last low.
-
-        Counting from the low and not from the onset keeps the peak of a curve that rises faster
-        than the onset is confirmed; not from the start, since a hidden state may begin with a gap
-        that first goes away.
-        """
-        state = self._state
-        if state.phase != Phase.EMERGED and state.ema_gap < state.low:
-            state.low, state.best_gap = state.ema_gap, -math.inf
-            if state.phase == Phase.NONE:
-                state.top = -math.inf
-        if gap > state.best_gap:
-            state.best_gap, state.best_step = gap, state.last_step
-
-        if state.phase in (Phase.PAST_PEAK, Phase.COLLAPSED) and state.ema_gap > state.top:
-            state.phase = Phase.EMERGED
-            state.peak_step = state.peak_gap = state.collapse_step = None
-            state.fall_count = state.collapse_count = 0
-        state.top = max(state.top, state.ema_gap)
-
-    def _look_for_onset(self) -> None:
-        state = self._state
-        risen = state.ema_z >= self.min_z and state.ema_gap >= state.low + self.min_rise
-        state.rise_count = state.rise_count + 1 if risen else 0
-        if state.rise_count == 1:
-            state.rise_step = state.last_step
-        if state.rise_count >= self.patience:
-            state.onset_step, state.phase = state.rise_step, Phase.EMERGED
-
-    def _look_for_fall(self) -> None:
-        state = self._state
-        fallen = state.ema_gap <= self.peak_drop * state.top
-        state.fall_count = state.fall_count + 1 if fallen else 0
-        if state.phase == Phase.EMERGED and state.fall_count >= self.patience:
-            state.phase = Phase.PAST_PEAK
-            state.peak_step, state.peak_gap = state.best_step, state.best_gap
-            if state.first_peak_step is None:
-                state.first_peak_step = state.peak_step
-            # from here on `best` belongs to a possible second rise
-            state.low, state.best_gap = state.ema_gap, -math.inf
-
-        collapsed = state.ema_gap <= self.collapse_share * state.top
-        state.collapse_count = state.collapse_count + 1 if collapsed else 0
-        if state.collapse_count == 1:
-            state.collapse_began = state.last_step
-        if state.phase == Phase.PAST_PEAK and state.collapse_count >= self.patience:
-            state.collapse_step, state.phase = state.collapse_began, Phase.COLLAPSED
+        if patience < 1:
+            raise ValueError(f"patience must be 1 capture or more; got {patience}.")
+        if not 0 <= beta < 1:
+            raise ValueError(f"beta must lie in [0, 1); got {beta}.")
+        self.min_z = min_z
+        self.min_rise = min_rise
+        self.peak_share = peak_share
+        self.collapse_share = collapse_share
+        self.patience = patience
+        self.beta = beta
+        self._state = _State()
 
     @property
     def phase(self) -> Phase:
-        """The phase after the last capture."""
+        """Where the curve stands now."""
         return Phase(self._state.phase)
 
     @property
     def onset_step(self) -> int | None:
-        """First capture of the run that confirmed the onset."""
+        """Step at which structure appeared."""
         return self._state.onset_step
 
     @property
     def peak_step(self) -> int | None:
-        """Step of the largest raw gap, once the fall behind it is confirmed."""
+        """Step of the largest gap, once the peak is confirmed."""
         return self._state.peak_step
 
     @property
     def peak_gap(self) -> float | None:
-        """Largest raw gap, once the fall behind it is confirmed."""
+        """The largest gap, once the peak is confirmed."""
         return self._state.peak_gap
 
     @property
-    def first_peak_step(self) -> int | None:
-        """The first peak ever confirmed, kept when a later and higher rise replaces it."""
-        return self._state.first_peak_step
-
-    @property
     def collapse_step(self) -> int | None:
-        """First capture of the run that confirmed the collapse."""
+        """Step at which structure was gone."""
         return self._state.collapse_step
 
-    def state_dict(self) -> State:
-        """All that is remembered, as Python scalars and None; the thresholds are not in it."""
-        return {**asdict(self._state), "phase": int(self._state.phase)}
+    def update(self, step: int, gap: float, z: float) -> Phase:
+        """Take the next capture and say where the curve stands.
 
-    def load_state_dict(self, state: State) -> None:
-        """Continues exactly where the detector that gave `state` was.
+        Args:
+            step: optimizer steps; larger than at the last call.
+            gap: within minus between.
+            z: the gap against relabelling.
 
         Raises:
-            ValueError: `state` is not from a `PhaseDetector`.
+            ValueError: if `step` is not larger than the one before.
         """
-        expected = {field.name for field in fields(_State)}
-        if state.keys() != expected:
-            raise ValueError(
-                "state must come from PhaseDetector.state_dict, but these keys are missing or "
-                f"unknown: {sorted(state.keys() ^ expected)}."
-            )
-        self._state = _State(**state)  # type: ignore[arg-type]
+        state = self._state
+        if state.last_step is not None and step <= state.last_step:
+            raise ValueError(f"steps must increase: {step} came after {state.last_step}.")
+        state.last_step = step
+        if isfinite(gap) and isfinite(z):
+            self._smooth(gap, z)
+            if state.onset_step is None:
+                state.lowest = min(_or(state.lowest, self._gap), self._gap)
+            if state.top_gap is None or gap > state.top_gap:
+                state.top_gap, state.top_step = gap, step
+            self._advance(step)
+            state.highest = max(_or(state.highest, self._gap), self._gap)
+        return self.phase
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is remembered, as Python scalars."""
+        return dict(vars(self._state))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was saved."""
+        self._state = _State(**state)
+
+    @property
+    def _gap(self) -> float:
+        return _or(self._state.gap, 0.0)
+
+    def _smooth(self, gap: float, z: float) -> None:
+        state = self._state
+        state.gap = self.beta * _or(state.gap, gap) + (1 - self.beta) * gap
+        state.z = self.beta * _or(state.z, z) + (1 - self.beta) * z
+
+    def _advance(self, step: int) -> None:
+        """One step of the rule, where it has held for long enough."""
+        state = self._state
+        highest = _or(state.highest, self._gap)
+        if state.phase >= Phase.DECAYING and self._gap > highest:
+            state.phase, state.in_a_row = Phase.EMERGED, 0
+            state.peak_step = state.peak_gap = state.collapse_step = None
+        if not self._holds(highest):
+            state.in_a_row = 0
+            return
+        if state.in_a_row == 0:
+            state.row_began = step
+        state.in_a_row += 1
+        if state.in_a_row < self.patience:
+            return
+        state.in_a_row = 0
+        state.phase += 1
+        if state.phase == Phase.EMERGED:
+            state.onset_step = state.row_began
+        elif state.phase == Phase.DECAYING:
+            state.peak_step, state.peak_gap = state.top_step, state.top_gap
+        else:
+            state.collapse_step = state.row_began
+
+    def _holds(self, highest: float) -> bool:
+        """Whether this capture speaks for the next phase."""
+        state = self._state
+        if state.phase == Phase.NONE:
+            risen = self._gap >= _or(state.lowest, self._gap) + self.min_rise
+            return _or(state.z, 0.0) >= self.min_z and risen
+        if state.phase == Phase.EMERGED:
+            return self._gap <= self.peak_share * highest
+        return state.phase == Phase.DECAYING and self._gap <= self.collapse_share * highest
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
