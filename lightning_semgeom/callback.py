@@ -28,8 +28,8 @@ class SemanticGeometry(pl.Callback):
     r"""Follow how alike tokens and contexts with a shared attribute become during training.
 
     At captures that are dense at first and regular later, the rows of the unembedding, of the input
-    embedding and of hidden states are compared by attribute: the mean cosine of rows that share a
-    value, against rows that do not. Each capture is one row in every logger of the Trainer and one
+    embedding and the mean hidden states of each label are compared by attribute: the mean cosine of
+    rows that share a value, against rows that do not. Each capture is one row in every logger of the Trainer and one
     line of `<run folder>/<name>/history.jsonl`.
 
     Logged keys: `semgeom/gap`, `semgeom/z`, `semgeom/asymmetry`, `semgeom/phase` (0 no structure
@@ -241,12 +241,12 @@ class SemanticGeometry(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         if self._run is not None:
-            self._run.clean_up()
+            self._run.disarm()
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._run is not None:
-            self._run.clean_up()
+            self._run.disarm()
 
     def _new_run(self, model: nn.Module) -> Run:
         """Find all sites, or raise a ValueError that says what would have worked."""

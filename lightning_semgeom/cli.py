@@ -73,3 +73,7 @@ def _demo(chosen: argparse.Namespace) -> int:
     for path in sorted(run.folder.glob("*.png")):
         print(f"  {path.name}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

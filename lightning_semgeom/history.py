@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import count
 from math import isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class History:
     def __init__(self) -> None:
         self.folder: Path | None = None
         self._records: list[Record] = []
-        self._file: TextIO | None = None
+        self._stale = False
 
     @classmethod
     def load(cls, path: str | Path) -> History:
@@ -76,7 +77,6 @@ class History:
         if not file.is_file():
             raise FileNotFoundError(f"no history at '{file}'.")
         history = cls()
-        history.folder = file.parent
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         for number, line in enumerate(lines, start=1):
             try:
@@ -87,53 +87,57 @@ class History:
                 warnings.warn(f"{file}: the cut last line {number} was dropped.", stacklevel=2)
                 break
             history.append(record)
+        history.folder = file.parent
         return history
 
     def open(self, folder: Path) -> None:
         """Write to `folder` from now on, beginning with the records that are here already.
 
         Records that a checkpoint brought replace what the file has: this cuts it back to the
-        checkpoint's step. The file of another run is kept as `history.old.jsonl`.
+        checkpoint's step. The file of another run is kept as `history.1.jsonl` and so on.
 
         Raises:
             OSError: if the folder cannot be written.
         """
-        self.close()
         self.folder = folder
+        self._stale = True
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / FILE_NAME
         if not self._records and file.exists():
-            file.replace(folder / "history.old.jsonl")
-        self._file = file.open("w", encoding="utf-8")
-        for record in self._records:
-            self._file.write(_to_json(record))
-        self._file.flush()
+            number = next(n for n in count(1) if not (folder / f"history.{n}.jsonl").exists())
+            file.replace(folder / f"history.{number}.jsonl")
+        self._rewrite(file)
 
     def append(self, record: Record) -> None:
         """Add a record, to the file too where one is open.
 
         Raises:
             ValueError: if its step is not after the last one.
-            OSError: if the file cannot be written; the record is in memory even then.
+            OSError: if the file cannot be written; the record is in memory even then, and gets
+                into the file with the next one that can be.
         """
         if self._records and record.step <= self._records[-1].step:
             raise ValueError(
                 f"steps must increase: {record.step} came after {self._records[-1].step}."
             )
         self._records.append(record)
-        if self._file is not None:
-            self._file.write(_to_json(record))
-            self._file.flush()
+        if self.folder is None:
+            return
+        file = self.folder / FILE_NAME
+        if self._stale:
+            self._rewrite(file)
+            return
+        self._stale = True  # a write that fails half way must not be appended to
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(_to_json(record))
+        self._stale = False
 
-    def close(self) -> None:
-        """Close the file; the records stay.
-
-        Raises:
-            OSError: if its last lines cannot be written.
-        """
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
+    def _rewrite(self, file: Path) -> None:
+        """Put all records into the file at once: a crash leaves the old one or the new one."""
+        whole = file.with_suffix(".tmp")
+        whole.write_text("".join(map(_to_json, self._records)), encoding="utf-8")
+        whole.replace(file)
+        self._stale = False
 
     @property
     def records(self) -> tuple[Record, ...]:

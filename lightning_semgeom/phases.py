@@ -35,8 +35,8 @@ class _State:
     gap: float | None = None  # moving averages
     z: float | None = None
     lowest: float | None = None  # of the moving average of the gap, before the onset
-    highest: float | None = None  # of the same
-    top_gap: float | None = None  # of the raw gap
+    highest: float | None = None  # of the same, since the lowest
+    top_gap: float | None = None  # of the raw gap, since the lowest or the last peak
     top_step: int | None = None
     in_a_row: int = 0
     row_began: int | None = None
@@ -51,8 +51,8 @@ class PhaseDetector:
 
     - Onset: the averaged z is at least `min_z` and the averaged gap at least `min_rise` above its
       lowest value so far.
-    - Peak, confirmed: the averaged gap is at most `peak_share` of its highest value. The peak's
-      step is that of the largest gap itself.
+    - Peak, confirmed: the averaged gap is at most `peak_share` of its highest value since the
+      lowest. The peak's step is that of the largest gap itself.
     - Collapse: the averaged gap is at most `collapse_share` of its highest value.
     - When the averaged gap later passes its highest value, the curve is rising again: peak and
       collapse are withdrawn until the next peak is confirmed.
@@ -147,8 +147,10 @@ class PhaseDetector:
         state.last_step = step
         if isfinite(gap) and isfinite(z):
             self._smooth(gap, z)
-            if state.onset_step is None:
-                state.lowest = min(_or(state.lowest, self._gap), self._gap)
+            if state.onset_step is None and self._gap <= _or(state.lowest, self._gap):
+                # What lies before the lowest point belongs to no rise: hidden states may begin
+                # with a gap of their own that goes away first.
+                state.lowest, state.highest, state.top_gap = self._gap, None, None
             if state.top_gap is None or gap > state.top_gap:
                 state.top_gap, state.top_step = gap, step
             self._advance(step)
@@ -193,6 +195,7 @@ class PhaseDetector:
             state.onset_step = state.row_began
         elif state.phase == Phase.DECAYING:
             state.peak_step, state.peak_gap = state.top_step, state.top_gap
+            state.top_gap = None  # from here on it belongs to a possible second rise
         else:
             state.collapse_step = state.row_began
 

@@ -15,6 +15,7 @@ from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.faults import Faults
+from lightning_semgeom.geometry.classes import class_means
 from lightning_semgeom.loggers import run_folder
 from lightning_semgeom.measure import SitePlan, gram_bands, gram_picture, measure, plan_site
 from lightning_semgeom.recorder import Recorder
@@ -108,11 +109,9 @@ class Run:
         with self._faults.tolerated("the history is not written", None, input_proven=True):
             self.recorder.history.open(run_folder(trainer) / folder)
 
-    def clean_up(self) -> None:
-        """Leave no hook and no open file."""
+    def disarm(self) -> None:
+        """Leave no hook on the model."""
         self._capture.disarm()
-        with self._faults.tolerated("the history is not written", None, input_proven=True):
-            self.recorder.history.close()
 
     def _add_weight(self, site: str) -> None:
         rows = self._capture.weight_rows(site)
@@ -123,8 +122,10 @@ class Run:
 
     def _add_hidden(self, captured: Mapping[str, HiddenRows]) -> None:
         for site, hidden in captured.items():
-            plan = plan_site(self._table, hidden.labels, self._gram_size)
-            self._add(site, hidden.rows, plan)
+            # Positions with the same label share all attributes and are alike for other reasons;
+            # one row a label keeps them out of the comparison, and the null honest.
+            rows, labels = class_means(hidden.rows, hidden.labels)
+            self._add(site, rows, plan_site(self._table, labels, self._gram_size))
         missing = [site for site in self._capture.hidden_sites if site not in captured]
         if missing:
             raise ValueError(f"no forward of this batch called {', '.join(missing)}.")

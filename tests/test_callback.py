@@ -67,6 +67,17 @@ class HiddenByStep(pl.Callback):
         self.found[self.step] = (output.detach().clone(), self.labels)
 
 
+def means_by_label(found):
+    """One row a label that occurs, from (hidden [B, T, d], labels [B, T]) pairs."""
+    by_label = {}
+    for hidden, labels in found:
+        for row, label in zip(hidden.flatten(0, 1), labels.flatten().tolist(), strict=True):
+            by_label.setdefault(label, []).append(row)
+    by_label.pop(-100)
+    rows = torch.stack([torch.stack(members).mean(0) for members in by_label.values()])
+    return rows, models.table().codes[list(by_label)]
+
+
 def test_hidden_states_are_those_of_the_training_forward_at_the_same_weights(tmp_path):
     kept, callback = HiddenByStep(), geometry(every_n_steps=3)
     fit(tmp_path, kept, callback)
@@ -76,7 +87,7 @@ def test_hidden_states_are_those_of_the_training_forward_at_the_same_weights(tmp
             assert math.isnan(record.values["semgeom_hidden.body/gap"])
             continue
         hidden, labels = kept.found[record.step]
-        rows, codes = hidden[labels >= 0], models.table().codes[labels[labels >= 0]]
+        rows, codes = means_by_label([(hidden, labels)])
         expected = attribute_similarity(rows, codes, [3, 2])
         for a, name in enumerate(("colour", "size")):
             for metric in ("gap", "z"):
@@ -92,14 +103,10 @@ def test_the_probe_shows_hidden_states_in_eval_mode_up_to_the_end(tmp_path):
     _, model = fit(tmp_path, callback)
     assert model.training
     model.eval()
-    rows, labels = [], []
     with torch.no_grad():
-        for batch in probe:
-            hidden = model.body(model.embed(batch["x"]))
-            rows.append(hidden[batch["labels"] >= 0])
-            labels.append(batch["labels"][batch["labels"] >= 0])
-    codes = models.table().codes[torch.cat(labels)]
-    expected = attribute_similarity(torch.cat(rows), codes, [3, 2])
+        found = [(model.body(model.embed(batch["x"])), batch["labels"]) for batch in probe]
+    rows, codes = means_by_label(found)
+    expected = attribute_similarity(rows, codes, [3, 2])
     last = callback.history.records[-1]
     assert last.step == 20
     assert last.values["semgeom_hidden.body/gap/colour"] == pytest.approx(float(expected["gap"][0]))

@@ -1,6 +1,6 @@
 import json
 import math
-from pathlib import Path
+import os
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def filled(folder=None, steps=(0, 1, 5)):
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    filled(tmp_path).close()
+    filled(tmp_path)
     for path in (tmp_path, tmp_path / "history.jsonl"):
         read = History.load(path)
         assert [r.step for r in read] == [0, 1, 5]
@@ -43,16 +43,15 @@ def test_what_is_written_is_read_again(tmp_path):
 
 
 def test_each_line_is_on_disk_at_once_and_strict_json(tmp_path):
-    history = filled(tmp_path)
+    filled(tmp_path)
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     assert len(lines) == 3
     found = json.loads(lines[0], parse_constant=pytest.fail)
     assert found["values"]["semgeom_hidden.layer_1/gap/colour"] is None
-    history.close()
 
 
 def test_a_cut_last_line_is_dropped_with_a_warning(tmp_path):
-    filled(tmp_path).close()
+    filled(tmp_path)
     file = tmp_path / "history.jsonl"
     text = file.read_text()
     for cut in (text[:-1], text[:-30]):
@@ -62,7 +61,7 @@ def test_a_cut_last_line_is_dropped_with_a_warning(tmp_path):
 
 
 def test_a_bad_line_in_the_middle_is_an_error_that_names_it(tmp_path):
-    filled(tmp_path).close()
+    filled(tmp_path)
     file = tmp_path / "history.jsonl"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text(lines[0] + "nothing\n" + lines[2])
@@ -79,22 +78,21 @@ def test_records_from_a_checkpoint_cut_the_file_back(tmp_path):
     first = filled(tmp_path)
     state = first.state_dict()
     first.append(record(6))
-    first.close()
     resumed = History()
     resumed.load_state_dict(state)
     resumed.open(tmp_path)
     assert [r.step for r in History.load(tmp_path)] == [0, 1, 5]
     resumed.append(record(7))
-    resumed.close()
     assert [r.step for r in History.load(tmp_path)] == [0, 1, 5, 7]
-    assert not (tmp_path / "history.old.jsonl").exists()
+    assert not list(tmp_path.glob("history.*.jsonl"))
 
 
 def test_the_file_of_another_run_is_kept_aside(tmp_path):
-    filled(tmp_path).close()
-    filled(tmp_path, steps=(0,)).close()
+    for steps in ((0, 1, 5), (0, 1), (0,)):
+        filled(tmp_path, steps)
     assert len(History.load(tmp_path)) == 1
-    assert len(History.load(tmp_path / "history.old.jsonl")) == 3
+    assert len(History.load(tmp_path / "history.1.jsonl")) == 3
+    assert len(History.load(tmp_path / "history.2.jsonl")) == 2
 
 
 def test_the_state_is_read_by_torch_load_with_weights_only(tmp_path):
@@ -136,7 +134,6 @@ def test_steps_must_increase():
 
 def test_a_gram_is_read_with_its_bands(tmp_path):
     history = filled(tmp_path)
-    history.close()
     (tmp_path / "gram").mkdir()
     np.save(tmp_path / "gram/1.npy", np.eye(2, dtype=np.float32))
     gram, bands = History.load(tmp_path).gram("unembedding", 1)
@@ -155,12 +152,24 @@ def test_a_frame_has_one_row_a_record():
     assert frame["semgeom/gap"].tolist() == [0.0, 0.1, 0.5]
 
 
-def test_a_record_stays_in_memory_where_the_disk_is_full():
-    history = filled()
-    history._file = Path("/dev/full").open("w", encoding="utf-8")  # noqa: SIM115
+def test_what_could_not_be_written_is_there_after_the_next_write(tmp_path):
+    history = filled(tmp_path)
+    file = tmp_path / "history.jsonl"
+    aside = file.rename(tmp_path / "aside")
+    file.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         history.append(record(9))
     assert history.records[-1].step == 9
-    with pytest.raises(OSError, match="No space left"):
-        history.close()
-    history.close()
+    file.unlink()
+    aside.rename(file)
+    with file.open("a") as lines:
+        lines.write('{"step": 9, "val')  # what a full disk leaves of a line
+    history.append(record(10))
+    assert [r.step for r in History.load(tmp_path)] == [0, 1, 5, 9, 10]
+
+
+def test_no_file_is_opened_that_stays_open(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    histories = [filled(tmp_path / str(number)) for number in range(3)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(histories) == 3

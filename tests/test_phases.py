@@ -67,6 +67,22 @@ def test_a_second_larger_rise_withdraws_the_first_peak():
     assert 800 <= detector.peak_step <= 1200
 
 
+def test_a_gap_that_goes_away_before_the_rise_is_not_its_peak():
+    gaps = [math.exp(-step / 3) + bump(step, 0.4) for step in STEPS]
+    detector, _ = followed(gaps, zs=[60 * bump(step, 0.4) for step in STEPS])
+    assert 50 <= detector.peak_step <= 65
+    assert detector.peak_gap == pytest.approx(0.4, abs=0.01)
+    assert detector.collapse_step > 100
+
+
+def test_a_second_rise_with_a_lower_spike_has_its_own_peak():
+    gaps = [0.0, 0.0, 0.5, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.4, 0.4, 0.42, 0.4, 0.4, 0.1, 0.1, 0.1]
+    detector = PhaseDetector()
+    for step, gap in enumerate(gaps):
+        detector.update(step, gap, 100 * gap)
+    assert detector.peak_step == 11
+
+
 def test_without_a_high_z_there_is_no_onset():
     gaps = [bump(step) for step in STEPS]
     detector, _ = followed(gaps, zs=[3.0] * len(gaps))

@@ -1,4 +1,4 @@
-"""Sums of features by class: what the figures of neural collapse need.
+"""Features by class: their means, and the sums that the figures of neural collapse need.
 
 Legend: K classes, width d; class k has n_k rows h with sum s_k and mean mu_k = s_k / n_k.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.sums import block_slices, sums_device
+from lightning_semgeom.geometry.sums import block_dtype, block_slices, sums_device
 
 
 @dataclass(frozen=True)
@@ -53,3 +53,22 @@ def class_sums(rows: Tensor, labels: Tensor, num_classes: int) -> ClassSums:
         squares.index_add_(0, label, block.square().sum(1))
         second += block.T @ block
     return ClassSums(counts, sums, squares, second)
+
+
+def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of the rows of each label that occurs.
+
+    Args:
+        rows: `[n, d]`, any floating point dtype.
+        labels: int64 `[n]`.
+
+    Returns:
+        Means `[k, d]` (fp64 for fp64 rows, else fp32) and their labels int64 `[k]`, ascending. One
+        row that is not finite makes its label's mean not finite.
+    """
+    found, index = torch.unique(labels, return_inverse=True)
+    means = torch.zeros(found.shape[0], rows.shape[1], dtype=block_dtype(rows), device=rows.device)
+    for part in block_slices(rows):
+        means.index_add_(0, index[part], rows[part].detach().to(means))
+    means /= torch.bincount(index, minlength=found.shape[0])[:, None]
+    return means, found

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_semgeom import NeuralCollapse, neural_collapse
+from lightning_semgeom.geometry.classes import class_means
 from tests import oracles
 
 
@@ -77,6 +78,17 @@ def test_rows_that_are_not_finite_are_left_out():
     found = neural_collapse(features, labels, 4)
     without = neural_collapse(features[kept], labels[kept], 4)
     assert float(found["nc1_trace"]) == pytest.approx(float(without["nc1_trace"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_class_means_are_those_of_a_loop(dtype):
+    rows = (100 + torch.randn(3000, 40, generator=torch.Generator().manual_seed(0))).to(dtype)
+    labels = torch.randint(0, 50, (3000,), generator=torch.Generator().manual_seed(1)) * 7
+    means, found = class_means(rows, labels)
+    assert found.tolist() == sorted(set(labels.tolist()))
+    for mean, label in zip(means, found, strict=True):
+        expected = rows[labels == label].double().mean(0)
+        assert torch.allclose(mean.double(), expected, rtol=1e-6)
 
 
 def test_what_is_not_defined_is_nan():
