@@ -29,8 +29,8 @@ class SemanticGeometry(pl.Callback):
 
     At captures that are dense at first and regular later, the rows of the unembedding, of the input
     embedding and the mean hidden states of each label are compared by attribute: the mean cosine of
-    rows that share a value, against rows that do not. Each capture is one row in every logger of the Trainer and one
-    line of `<run folder>/<name>/history.jsonl`.
+    rows that share a value, against rows that do not. Each capture is one row in every logger of
+    the Trainer and one line of `<run folder>/<name>/history.jsonl`.
 
     Logged keys: `semgeom/gap`, `semgeom/z`, `semgeom/asymmetry`, `semgeom/phase` (0 no structure
     yet, 1 emerged, 2 past its peak, 3 collapsed) of the first site, mean over attributes, also in

@@ -62,10 +62,13 @@ def run_demo(
         logger: "csv", "tensorboard" or "wandb".
     """
     steps = steps or STEPS[setting]
-    model, data, table, options = _SETTINGS[setting](seed, steps, text)
-    geometry = SemanticGeometry(table, every_n_steps=25, **options)
-    control = SemanticGeometry(
-        table.shuffled(_CONTROL_SEED), every_n_steps=25, name="semgeom_control", **options
+    made = _SETTINGS[setting](seed, steps, text)
+    geometry, control = (
+        SemanticGeometry(table, every_n_steps=25, name=name, **made.capture)
+        for table, name in (
+            (made.table, "semgeom"),
+            (made.table.shuffled(_CONTROL_SEED), "semgeom_control"),
+        )
     )
     loss = _LossCurve()
     trainer = pl.Trainer(
@@ -76,8 +79,9 @@ def run_demo(
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=10,
+        gradient_clip_val=made.clip,
     )
-    trainer.fit(model, data)
+    trainer.fit(made.model, made.data)
     folder = run_folder(trainer)
     curve = np.arange(len(loss.losses)), np.array(loss.losses)
     picture = timeline(geometry.history, control.history, curve, geometry.phases)
@@ -94,7 +98,13 @@ def _logger(kind: str, out: Path) -> Logger:
     return TensorBoardLogger(out) if kind == "tensorboard" else CSVLogger(out)
 
 
-_Setting = tuple[pl.LightningModule, pl.LightningDataModule, AttributeTable, dict[str, Any]]
+@dataclass(frozen=True)
+class _Setting:
+    model: pl.LightningModule
+    data: pl.LightningDataModule
+    table: AttributeTable
+    capture: dict[str, Any]
+    clip: float | None = None
 
 
 def _stdlib(seed: int, steps: int, text: str | None) -> _Setting:
@@ -108,7 +118,8 @@ def _stdlib(seed: int, steps: int, text: str | None) -> _Setting:
         "shift_labels": True,
     }
     table = stdlib_attributes(data.tokenizer)
-    return StdlibModel(vocab_size, steps, seed=seed), data, table, options
+    model = StdlibModel(vocab_size, steps, seed=seed)
+    return _Setting(model, data, table, options, clip=1.0)
 
 
 def _factored(seed: int, steps: int, text: str | None) -> _Setting:
@@ -121,7 +132,7 @@ def _factored(seed: int, steps: int, text: str | None) -> _Setting:
     if text is not None:
         raise ValueError("--text goes with --setting stdlib; the factored setting makes its own.")
     options = {"hidden": "final_norm", "positions": "last"}
-    return FactoredModel(seed), FactoredData(), factored_attributes(), options
+    return _Setting(FactoredModel(seed), FactoredData(), factored_attributes(), options)
 
 
 _SETTINGS = {"stdlib": _stdlib, "factored": _factored}

@@ -73,7 +73,7 @@ def means_by_label(found):
     for hidden, labels in found:
         for row, label in zip(hidden.flatten(0, 1), labels.flatten().tolist(), strict=True):
             by_label.setdefault(label, []).append(row)
-    by_label.pop(-100)
+    by_label.pop(-100, None)
     rows = torch.stack([torch.stack(members).mean(0) for members in by_label.values()])
     return rows, models.table().codes[list(by_label)]
 
