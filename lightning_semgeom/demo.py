@@ -154,7 +154,8 @@ def _draw_grams(history: History, site: str, folder: Path) -> None:
         [(title, gram) for title, (gram, _) in zip(titles, grams, strict=True)],
         [bands for _, bands in grams],
     )
-    figure.suptitle(f"{site}: cosines of rows in the order of one attribute", fontsize=11)
+    attribute = history.attributes(site)[0]
+    figure.suptitle(f"{site}: cosines of rows in the order of '{attribute}'", fontsize=11)
     figure.savefig(folder / f"gram_{site}.png", dpi=110)
 
 

@@ -47,7 +47,7 @@ def timeline(
     axes = figure.subplots(rows, len(sites), squeeze=False, sharex=True)
     for column, site in enumerate(sites):
         gaps, asymmetry = axes[0, column], axes[1, column]
-        _draw_gaps(gaps, history, site, control, phases or {})
+        _draw_gaps(gaps, history, site, control, phases or {}, with_legend=column == 0)
         gaps.set_title(site or "nothing recorded")
         if site:
             _draw(asymmetry, history.curve(history.key(site, "asymmetry")), color=COLOURS[-1])
@@ -66,6 +66,7 @@ def _draw_gaps(
     site: str,
     control: History | None,
     phases: Mapping[tuple[str, str], PhaseDetector],
+    with_legend: bool,
 ) -> None:
     axis.axhline(0, color="#BBBBBB", linewidth=0.8)
     if control is not None:
@@ -73,13 +74,12 @@ def _draw_gaps(
             curve = control.curve(control.key(site, f"gap/{attribute}"))
             label = "shuffled (control)" if number == 0 else None
             _draw(axis, curve, color="#999999", linewidth=1, linestyle=":", label=label)
-    marked: set[str] = set()
     for number, attribute in enumerate(history.attributes(site)):
         colour = COLOURS[number % len(COLOURS)]
         steps, values = history.curve(history.key(site, f"gap/{attribute}"))
         _draw(axis, (steps, values), color=colour, label=attribute)
         detector = phases.get((site, attribute))
-        for milestone, marker, name in _MARKS if detector else ():
+        for milestone, marker, _ in _MARKS if detector else ():
             step = getattr(detector, milestone)
             at = np.flatnonzero(steps == step)
             if at.size:
@@ -92,11 +92,9 @@ def _draw_gaps(
                     markeredgecolor="black",
                     markeredgewidth=0.7,
                 )
-                marked.add(name)
-    for _, marker, name in _MARKS:
-        if name in marked:
-            axis.plot([], [], marker, color="white", markeredgecolor="black", label=name)
-    if axis.get_legend_handles_labels()[0]:
+    for _, marker, name in _MARKS if phases else ():
+        axis.plot([], [], marker, color="white", markeredgecolor="black", label=name)
+    if with_legend and axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7, ncols=2, framealpha=0.85)
 
 

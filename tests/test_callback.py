@@ -15,13 +15,6 @@ from torch import nn
 from lightning_semgeom import AttributeTable, History, SemanticGeometry, attribute_similarity
 from tests import models, oracles
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*`isinstance.treespec, LeafSpec.` is deprecated"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-    pytest.mark.filterwarnings("ignore:.*Checkpoint directory .* exists and is not empty"),
-]
-
 
 def fit(tmp_path, *callbacks, model=None, data=None, **options):
     model = model or models.TinyModel()

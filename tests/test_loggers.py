@@ -10,10 +10,6 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from lightning_semgeom import SemanticGeometry
 from tests import models
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-]
 KEYS = ("semgeom/gap", "semgeom_unembedding/z/colour", "semgeom_hidden.body/asymmetry")
 
 

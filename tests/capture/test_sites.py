@@ -70,7 +70,6 @@ def test_the_embedding_is_the_only_one_with_enough_rows():
     assert find_embedding(model, True, 50)[0] == "token"
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")
 def test_the_names_of_wrappers_are_not_part_of_a_name():
     inner = layers(head=nn.Linear(4, 3))
     compiled = layers(net=torch.compile(inner))
