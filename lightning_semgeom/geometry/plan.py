@@ -50,6 +50,21 @@ class CodePlan:
         self.offsets = tuple(accumulate(num_values, initial=0))
 
     @cached_property
+    def value_counts(self) -> Tensor:
+        """int64 `[V]`: how many rows have each value, attribute after attribute."""
+        every_row = torch.ones(self.codes.shape[0], dtype=torch.bool, device=self.codes.device)
+        return self.count(every_row)
+
+    def count(self, chosen: Tensor) -> Tensor:
+        """As `value_counts`, of the rows `chosen`, bool `[n]`."""
+        codes = self.codes[chosen]
+        counts = [
+            torch.bincount(codes[:, a] + 1, minlength=m + 1)[1:]
+            for a, m in enumerate(self.num_values)
+        ]
+        return torch.cat(counts) if counts else codes.new_zeros(0)
+
+    @cached_property
     def labelled(self) -> list[tuple[list[int], Tensor | None]]:
         """Attributes that label the same rows, with their rows: sorted int64 `[m]`; None: all."""
         found: list[tuple[list[int], Tensor]] = []

@@ -113,12 +113,13 @@ def _valid_rows(block: Tensor) -> Tensor:
 
 
 def _has_zero_row(block: Tensor) -> bool:
-    suspects = block[block[:, 0] == 0]
-    return suspects.shape[0] > 0 and bool((suspects == 0).all(1).any())
+    suspects = block[:, 0] == 0
+    return bool(suspects.any()) and bool((block[suspects] == 0).all(1).any())
 
 
 def _first_valid_row(rows: Tensor) -> Tensor:
-    for block in torch.split(rows, 64):
+    for start in range(0, rows.shape[0], 64):
+        block = rows[start : start + 64]
         valid = _valid_rows(block)
         if valid.any():
             first: Tensor = block[valid.to(torch.uint8).argmax()]
@@ -207,19 +208,11 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
     return RowSums(
         count=count,
         skipped=rows.shape[0] - count,
-        value_counts=_value_counts(plan, valid).to(count),
+        value_counts=(plan.value_counts if valid.all() else plan.count(valid)).to(count),
         value_sums=values.result(),
         second=None if moments is None else moments.result,
         second_index=_second_index(plan),
     )
-
-
-def _value_counts(plan: CodePlan, valid: Tensor) -> Tensor:
-    codes = plan.codes if valid.all() else plan.codes[valid]
-    counts = [
-        torch.bincount(codes[:, a] + 1, minlength=m + 1)[1:] for a, m in enumerate(plan.num_values)
-    ]
-    return torch.cat(counts) if counts else valid.new_zeros(0)
 
 
 def _second_index(plan: CodePlan) -> tuple[int, ...]:

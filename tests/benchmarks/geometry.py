@@ -9,6 +9,9 @@ import resource
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 
@@ -49,8 +52,23 @@ def masks_on_the_gram(weight, codes):
     return torch.stack(gaps)
 
 
-def peak_bytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def extra_memory(rows, width, null):
+    """Peak of a fresh process during the sums, over what it held before, in sizes of the weight."""
+    torch.manual_seed(0)
+    weight = torch.empty(rows, width).normal_()
+    codes = torch.stack([torch.randint(0, m, (rows,)) for m in NUM_VALUES], dim=1)
+    plan = CodePlan(codes, NUM_VALUES)
+    tiny = torch.randn(64, 8)
+    row_sums(tiny, CodePlan(codes[:64], NUM_VALUES), mean_sums(tiny).mean)  # loads the libraries
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    row_sums(weight, plan, mean_sums(weight).mean, second=null)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return (peak - before) / (weight.numel() * weight.element_size())
+
+
+def in_a_fresh_process(function, *arguments):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def main():
@@ -59,22 +77,17 @@ def main():
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
+    memory = [
+        in_a_fresh_process(extra_memory, options.rows, options.width, null)
+        for null in (False, True)
+    ]
     weight, codes = made(options.rows, options.width)
     plan = CodePlan(codes, NUM_VALUES)
     small, small_codes = weight[:8192], codes[:8192]
     small_plan = CodePlan(small_codes, NUM_VALUES)
 
     def sums(rows=weight, plan=plan, null=False):
-        found = row_sums(rows, plan, mean_sums(rows).mean, second=null)
-        return similarity_from_sums(found, NUM_VALUES)
-
-    # Memory first: the peak of the process only ever rises. The first call loads what stays loaded.
-    sums(small, small_plan, null=True)
-    memory = []
-    for null in (False, True):
-        before = peak_bytes()
-        sums(null=null)
-        memory.append((peak_bytes() - before) / (weight.numel() * weight.element_size()))
+        return row_sums(rows, plan, mean_sums(rows).mean, second=null)
 
     def norm():
         torch.linalg.vector_norm(weight, dim=1)
@@ -89,13 +102,17 @@ def main():
     cost = ratio_of(sums, norm, rounds)
     null_times = [(timed(with_null) - timed(sums)) / timed(product) for _ in range(rounds)]
     slow = timed(lambda: masks_on_the_gram(small, small_codes))
-    fast = statistics.median(timed(lambda: sums(small, small_plan)) for _ in range(rounds))
+
+    def all_figures():
+        return similarity_from_sums(sums(small, small_plan), NUM_VALUES)
+
+    fast = statistics.median(timed(all_figures) for _ in range(rounds))
     print(f"{options.rows} rows of width {options.width}, fp32, attributes of {NUM_VALUES} values")
     print(f"sums / vector_norm             {cost:8.1f}   (aim 4, at most 8)")
     print(f"null / W.T @ W                 {statistics.median(null_times):8.2f}   (at most 1.5)")
     print(f"masks on the Gram / sums, 8192 {slow / fast:8.0f}   (at least 200)")
     print(f"extra memory / W, null off     {memory[0]:8.1%}   (at most 10 %)")
-    print(f"extra memory / W, null on      {memory[0] + memory[1]:8.1%}")
+    print(f"extra memory / W, null on      {memory[1]:8.1%}")
     return 0
 
 
