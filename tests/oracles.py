@@ -48,6 +48,8 @@ def strength(rows, codes, center=True):
         return math.nan
     grand = np.mean([u for u, _ in labelled], axis=0)
     energy = sum(float(np.sum((u - grand) ** 2)) for u, _ in labelled)
+    if energy < 1e-12 * n:
+        return math.nan
     between = 0.0
     for value in values:
         members = [u for u, v in labelled if v == value]

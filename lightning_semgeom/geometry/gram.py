@@ -63,9 +63,10 @@ def cosine_gram(rows: Tensor, mean: Tensor | None = None) -> Tensor:
         finite.
     """
     check_rows(rows)
-    parts = [
-        unit.masked_fill(~valid[:, None], torch.nan) for _, unit, valid in unit_blocks(rows, mean)
-    ]
+    parts = []
+    for _, unit, valid in unit_blocks(rows, mean):
+        kept = unit.clone()  # the next block takes the place of this one
+        parts.append(kept if valid is None else kept.masked_fill_(~valid[:, None], torch.nan))
     if not parts:
         return rows.new_zeros(0, 0)
     unit = torch.cat(parts)

@@ -127,7 +127,7 @@ def _first_valid_row(rows: Tensor) -> Tensor:
     return rows.new_zeros(rows.shape[1])
 
 
-def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
     """Cut `rows` into blocks that are centred and scaled to unit length.
 
     One buffer serves all blocks: a block is overwritten when the next one is taken. A row that is
@@ -138,7 +138,8 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
         mean: fp64 `[d]`, or None to leave the rows uncentred.
 
     Yields:
-        The rows' slice, their unit vectors u `[b, d]`, and which of them are valid, bool `[b]`.
+        The rows' slice, their unit vectors u `[b, d]`, and which of them are valid, bool `[b]`;
+        None: all of them.
     """
     rows = rows.detach()
     dtype = block_dtype(rows, centered=mean is not None)
@@ -156,13 +157,14 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
         else:
             torch.sub(block, centre, out=unit)
         length = torch.linalg.vector_norm(unit, dim=1)
-        valid = torch.isfinite(length) & (length > floor)
-        if centre is not None and _has_zero_row(block):
-            valid &= _valid_rows(block)
         unit.div_(length[:, None])
-        if not valid.all():
-            unit.masked_fill_(~valid[:, None], 0)
-        yield part, unit, valid
+        shortest, longest = torch.aminmax(length)  # NaN where any length is
+        suspicious = centre is not None and _has_zero_row(block)
+        if shortest > floor and longest < torch.inf and not suspicious:
+            yield part, unit, None
+            continue
+        valid = torch.isfinite(length) & (length > floor) & _valid_rows(block)
+        yield part, unit.masked_fill_(~valid[:, None], 0), valid
 
 
 @dataclass(frozen=True)
@@ -198,17 +200,21 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
         raise ValueError(f"codes has {plan.codes.shape[0]} rows, but rows has {rows.shape[0]}.")
     values = _ValueSums(plan, rows, block_dtype(rows, centered=mean is not None))
     moments = _SecondMoments(plan, rows) if second else None
-    valid = torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
+    valid: Tensor | None = None
     for part, unit, valid_rows in unit_blocks(rows, mean):
-        valid[part] = valid_rows
+        if valid_rows is not None:
+            if valid is None:
+                valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+            valid[part] = valid_rows
         values.add(part, unit)
         if moments is not None:
             moments.add(part, unit)
-    count = valid.sum().to(device=sums_device(rows), dtype=torch.float64)
+    found = rows.shape[0] if valid is None else int(valid.sum())
+    count = torch.tensor(float(found), dtype=torch.float64, device=sums_device(rows))
     return RowSums(
         count=count,
         skipped=rows.shape[0] - count,
-        value_counts=(plan.value_counts if valid.all() else plan.count(valid)).to(count),
+        value_counts=(plan.value_counts if valid is None else plan.count(valid)).to(count),
         value_sums=values.result(),
         second=None if moments is None else moments.result,
         second_index=_second_index(plan),

@@ -161,7 +161,7 @@ def test_z_of_shuffled_codes_is_standard_normal_on_average():
     assert 0.85 < float(drawn.std()) < 1.15
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(2, 40),
