@@ -140,10 +140,10 @@ _SETTINGS = {"stdlib": _stdlib, "factored": _factored}
 
 def _draw_grams(history: History, site: str, folder: Path) -> None:
     """Gram pictures at the start, at the largest gap and at the end, side by side."""
-    steps, gaps = history.curve(history.key(site, "gap"))
-    kept = history.gram_steps(site)
-    known = [step for step, gap in zip(steps, gaps, strict=True) if not isnan(gap)]
-    peak = int(steps[np.nanargmax(gaps)])
+    gaps, kept = known_gaps(history, site, "gap"), history.gram_steps(site)
+    if not gaps:
+        return
+    known, peak = list(gaps), max(gaps, key=lambda step: gaps[step])
     chosen = [
         (name, min(kept, key=lambda k: abs(k - step)))
         for name, step in (("start", known[0]), ("peak", peak), ("end", known[-1]))
@@ -181,11 +181,12 @@ def table_of(run: DemoRun) -> str:
 def _row(
     history: History, site: str, attribute: str, detector: PhaseDetector, suffix: str
 ) -> tuple[str, ...]:
-    gaps = known_gaps(history, site, attribute)
+    gaps = known_gaps(history, site, f"gap/{attribute}")
+    if not gaps:
+        return (site, attribute + suffix, *["-"] * (len(_HEADER) - 2))
     _, z = history.curve(history.key(site, f"z/{attribute}"))
-    steps, _ = history.curve(history.key(site, "gap"))
     top = max(gaps, key=lambda step: gaps[step])
-    z_at_peak = z[np.flatnonzero(steps == top)[0]]
+    z_at_peak = z[[record.step for record in history].index(top)]
     first, *_, last = gaps.values()
     return (
         site,
@@ -200,9 +201,9 @@ def _row(
     )
 
 
-def known_gaps(history: History, site: str, attribute: str) -> dict[int, float]:
-    """The gap by step, where it is defined."""
-    steps, gaps = history.curve(history.key(site, f"gap/{attribute}"))
+def known_gaps(history: History, site: str, metric: str) -> dict[int, float]:
+    """The gap of all or one attribute by step, where it is defined."""
+    steps, gaps = history.curve(history.key(site, metric))
     return {int(step): float(g) for step, g in zip(steps, gaps, strict=True) if not isnan(g)}
 
 
@@ -232,6 +233,6 @@ def _told(attribute: str, detector: PhaseDetector, history: History, site: str) 
     start = f"{attribute} emerged at step {detector.onset_step}"
     if detector.peak_step is None or detector.peak_gap is None:
         return f"{start} and had not fallen from its peak by the end"
-    *_, end = known_gaps(history, site, attribute).values()
+    *_, end = known_gaps(history, site, f"gap/{attribute}").values()
     left = f"{max(end, 0) / detector.peak_gap:.0%}".replace("%", " %")
     return f"{start}, peaked at {detector.peak_step} and kept {left} of that to the end"

@@ -205,7 +205,9 @@ def test_headline_values_are_in_callback_metrics(tmp_path):
 def test_a_resumed_run_has_the_records_of_one_that_never_stopped(tmp_path, probe):
     def run(folder, seed, steps, ckpt_path=None):
         callback = geometry(every_n_steps=4, probe=probe)
-        checkpoint = ModelCheckpoint(tmp_path, filename="half-{step}", every_n_train_steps=20)
+        checkpoint = ModelCheckpoint(
+            tmp_path / folder, filename="half-{step}", every_n_train_steps=20
+        )
         trainer = models.trainer(
             tmp_path / folder, callback, checkpoint, max_steps=steps, enable_checkpointing=True
         )
@@ -215,7 +217,7 @@ def test_a_resumed_run_has_the_records_of_one_that_never_stopped(tmp_path, probe
 
     whole = run("whole", 0, 40)
     run("part", 0, 27)  # goes on past the checkpoint of step 20, and is lost from there
-    resumed = run("part", 9, 40, tmp_path / "half-step=20.ckpt")
+    resumed = run("part", 9, 40, tmp_path / "part/half-step=20.ckpt")
     assert steps_of(resumed.history) == steps_of(whole.history)
     written = History.load(tmp_path / "part" / "semgeom")
     for ours, read, other in zip(resumed.history, written, whole.history, strict=True):
