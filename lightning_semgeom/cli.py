@@ -46,7 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
         return int(chosen.command(chosen))
     except (ValueError, ModuleNotFoundError) as fault:
         missing = isinstance(fault, ModuleNotFoundError)
-        hint = " Install the demo's extras: pip install 'lightning-semgeom[hf,report]'."
+        hint = (
+            " Install the demo's extras: pip install 'lightning-semgeom[hf,report]', with "
+            "[wandb] or tensorboard for those loggers."
+        )
         print(f"lightning-semgeom: {fault}{hint if missing else ''}", file=sys.stderr)
         return 2
 

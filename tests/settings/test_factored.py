@@ -49,6 +49,9 @@ def test_structure_emerges_early_and_decays_and_the_control_does_not(tmp_path):
     assert gaps[-1] < 0.5 * gaps.max()
     for (site, _), detector in geometry.phases.items():
         assert site != "unembedding" or detector.onset_step is not None
+    for milestone in ("onset_step", "peak_step"):
+        last = geometry.history.records[-1].values[f"semgeom_unembedding/{milestone}/b"]
+        assert last == getattr(geometry.phases["unembedding", "b"], milestone)
     assert all(detector.onset_step is None for detector in control.phases.values())
     hidden = geometry.history.curve("semgeom_hidden.final_norm/rows")[1]
     assert hidden[0] == 64
