@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.sums import block_dtype, block_slices, sums_device
+from lightning_semgeom.geometry.blocks import block_dtype, block_slices, sums_device
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_semgeom.geometry.blocks import block_slices, check_rows
 from lightning_semgeom.geometry.classes import ClassSums, class_sums
-from lightning_semgeom.geometry.sums import block_slices, check_rows
 
 _FIGURES = (
     "nc1_trace",

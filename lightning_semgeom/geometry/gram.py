@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.sums import check_rows, unit_blocks
+from lightning_semgeom.geometry.blocks import check_rows, unit_blocks
 
 
 def gram_rows(codes: Tensor, size: int) -> Tensor:

@@ -32,22 +32,43 @@ class Cells:
     """For each attribute the code that each cell stands for, int64 `[count]`, -1: not labelled."""
 
 
+@dataclass(frozen=True)
+class LabelSet:
+    """Attributes that label the same rows."""
+
+    attributes: tuple[int, ...]
+    """Their indices."""
+    everywhere: bool
+    """Whether they label all rows."""
+
+
 class CodePlan:
     """How to add up rows by attribute value.
 
     Args:
         codes: int64 `[n, A]`, -1 where a row is not labelled.
         num_values: M_a of each attribute.
+        label_sets: those of the whole that these rows are a part of; None: they are the whole.
 
     Raises:
         ValueError: if `codes` has another shape or dtype, or a code is out of range.
     """
 
-    def __init__(self, codes: Tensor, num_values: Sequence[int]) -> None:
+    def __init__(
+        self,
+        codes: Tensor,
+        num_values: Sequence[int],
+        label_sets: tuple[LabelSet, ...] | None = None,
+    ) -> None:
         _check_codes(codes, num_values)
         self.codes = codes
         self.num_values = tuple(num_values)
         self.offsets = tuple(accumulate(num_values, initial=0))
+        self.label_sets = _label_sets(codes) if label_sets is None else label_sets
+
+    def part(self, rows: slice) -> CodePlan:
+        """The plan of some of the rows, for sums that add up to those of the whole."""
+        return CodePlan(self.codes[rows], self.num_values, self.label_sets)
 
     @cached_property
     def value_counts(self) -> Tensor:
@@ -65,24 +86,24 @@ class CodePlan:
         return torch.cat(counts) if counts else codes.new_zeros(0)
 
     @cached_property
-    def labelled(self) -> list[tuple[list[int], Tensor | None]]:
-        """Attributes that label the same rows, with their rows: sorted int64 `[m]`; None: all."""
-        found: list[tuple[list[int], Tensor]] = []
-        for a in range(len(self.num_values)):
-            mask = self.codes[:, a] >= 0
-            same = next((attributes for attributes, seen in found if torch.equal(seen, mask)), None)
-            if same is None:
-                found.append(([a], mask))
-            else:
-                same.append(a)
+    def labelled(self) -> list[tuple[tuple[int, ...], Tensor | None]]:
+        """The rows of each label set: sorted int64 `[m]`; None: all."""
         return [
-            (attributes, None if mask.all() else mask.nonzero()[:, 0]) for attributes, mask in found
+            (
+                chosen.attributes,
+                None
+                if chosen.everywhere
+                else (self.codes[:, chosen.attributes[0]] >= 0).nonzero()[:, 0],
+            )
+            for chosen in self.label_sets
         ]
 
     @cached_property
     def cells(self) -> list[Cells]:
         """The attributes in groups whose joint values are few beside the rows."""
-        everywhere = {a for attributes, rows in self.labelled if rows is None for a in attributes}
+        everywhere = {
+            a for chosen in self.label_sets if chosen.everywhere for a in chosen.attributes
+        }
         radix = [m if a in everywhere else m + 1 for a, m in enumerate(self.num_values)]
         room = self.codes.shape[0] // _ROWS_PER_CELL
         groups: list[list[int]] = []
@@ -108,6 +129,18 @@ class CodePlan:
             values[a] = rest % radix[a] - (radix[a] - self.num_values[a])
             rest = rest // radix[a]
         return Cells(of_row, count, values)
+
+
+def _label_sets(codes: Tensor) -> tuple[LabelSet, ...]:
+    found: list[tuple[list[int], Tensor]] = []
+    for a in range(codes.shape[1]):
+        mask = codes[:, a] >= 0
+        same = next((attributes for attributes, seen in found if torch.equal(seen, mask)), None)
+        if same is None:
+            found.append(([a], mask))
+        else:
+            same.append(a)
+    return tuple(LabelSet(tuple(attributes), bool(mask.all())) for attributes, mask in found)
 
 
 def _check_codes(codes: Tensor, num_values: Sequence[int]) -> None:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan
-from lightning_semgeom.geometry.sums import RowSums, check_rows, mean_sums, row_sums
+from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
 
 
 def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan
-from lightning_semgeom.geometry.sums import check_rows, mean_sums, row_sums
+from lightning_semgeom.geometry.sums import mean_sums, row_sums
 
 
 def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[str, Tensor]:

@@ -12,52 +12,25 @@ and sum of u over the rows with value g; C = sum of u u^T.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lightning_semgeom.geometry.blocks import (
+    block_buffer,
+    block_dtype,
+    block_slices,
+    check_rows,
+    has_zero_row,
+    sums_device,
+    unit_blocks,
+    valid_rows,
+)
 from lightning_semgeom.geometry.plan import CodePlan
 
-_BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
-_BLOCK_BYTES_ACCELERATOR = 64 << 20
 _ROWS_PER_FLUSH = 1 << 16  # rows added up in fp32 before the cells move to fp64
 _CELLS_PER_FLUSH = 128
-
-
-def block_dtype(rows: Tensor, centered: bool = True) -> torch.dtype:
-    """The dtype in which a block of `rows` is worked on: fp64 for fp64, fp32 for all narrower.
-
-    Rows that are not centred may differ by little beside their length; what tells them apart would
-    drown in fp32, so they are worked on in fp64 where the device has it.
-    """
-    wide = rows.dtype == torch.float64 or (not centered and sums_device(rows) == rows.device)
-    return torch.float64 if wide else torch.float32
-
-
-def sums_device(rows: Tensor) -> torch.device:
-    """The device of the fp64 sums: that of `rows`, or the CPU where that device has no fp64."""
-    return torch.device("cpu") if rows.device.type == "mps" else rows.device
-
-
-def block_slices(rows: Tensor) -> Iterator[slice]:
-    """Slices that cut `rows` `[n, d]` into blocks of a size that suits its device."""
-    row_bytes = rows.shape[1] * (8 if rows.dtype == torch.float64 else 4)
-    block_bytes = _BLOCK_BYTES.get(rows.device.type, _BLOCK_BYTES_ACCELERATOR)
-    step = max(64, block_bytes // max(row_bytes, 1))
-    for start in range(0, rows.shape[0], step):
-        yield slice(start, min(start + step, rows.shape[0]))
-
-
-def check_rows(rows: Tensor, width: int | None = None) -> None:
-    """Raise a ValueError unless `rows` is a floating point matrix `[n, width]`."""
-    fits = rows.ndim == 2 and rows.shape[1] > 0 and width in (None, rows.shape[1])
-    if not fits or not rows.is_floating_point():
-        raise ValueError(
-            f"rows must be a floating point tensor [n, {width or 'd'}]; got {rows.dtype} "
-            f"{list(rows.shape)}. Flatten batch and time first: hidden.flatten(0, -2)."
-        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +47,15 @@ class MeanSums:
         """fp64 `[d]`; NaN without a valid row."""
         return self.total / self.count
 
+    def packed(self) -> Tensor:
+        """All sums as one fp64 `[d + 1]`, to be added up over processes."""
+        return torch.cat([self.total, self.count[None]])
+
+    @classmethod
+    def unpacked(cls, packed: Tensor) -> MeanSums:
+        """The sums that `packed` holds."""
+        return cls(packed[:-1], packed[-1])
+
 
 def mean_sums(rows: Tensor) -> MeanSums:
     """Sum and count of the rows that are finite and not zero.
@@ -87,84 +69,29 @@ def mean_sums(rows: Tensor) -> MeanSums:
     count = torch.zeros((), dtype=torch.float64, device=device)
     # Adding x - x_0 instead of x keeps fp32 exact enough when the mean is long, the spread small.
     origin = _first_valid_row(rows).to(dtype)
-    buffer = _block_buffer(rows, dtype)
+    buffer = block_buffer(rows, dtype)
     for part in block_slices(rows):
         block = rows[part]
         shifted = torch.sub(block, origin, out=buffer[: block.shape[0]])
-        partial, valid_rows = shifted.sum(0), block.shape[0]
+        partial, found = shifted.sum(0), block.shape[0]
         # One row that is not finite makes the sum not finite: the rows are looked at only then.
-        if not torch.isfinite(partial).all() or _has_zero_row(block):
-            valid = _valid_rows(block)
+        if not torch.isfinite(partial).all() or has_zero_row(block):
+            valid = valid_rows(block)
             partial = shifted.masked_fill_(~valid[:, None], 0).sum(0)
-            valid_rows = int(valid.sum())
+            found = int(valid.sum())
         total += partial.to(total)
-        count += valid_rows
+        count += found
     return MeanSums(total + count * origin.to(total), count)
-
-
-def _block_buffer(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Room for one block: pages that are touched once a call, not once a block."""
-    first = next(block_slices(rows), slice(0, 0))
-    return torch.empty(first.stop, rows.shape[1], dtype=dtype, device=rows.device)
-
-
-def _valid_rows(block: Tensor) -> Tensor:
-    return torch.isfinite(block).all(1) & (block != 0).any(1)
-
-
-def _has_zero_row(block: Tensor) -> bool:
-    suspects = block[:, 0] == 0
-    return bool(suspects.any()) and bool((block[suspects] == 0).all(1).any())
 
 
 def _first_valid_row(rows: Tensor) -> Tensor:
     for start in range(0, rows.shape[0], 64):
         block = rows[start : start + 64]
-        valid = _valid_rows(block)
+        valid = valid_rows(block)
         if valid.any():
             first: Tensor = block[valid.to(torch.uint8).argmax()]
             return first
     return rows.new_zeros(rows.shape[1])
-
-
-def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-    """Cut `rows` into blocks that are centred and scaled to unit length.
-
-    One buffer serves all blocks: a block is overwritten when the next one is taken. A row that is
-    zero, not finite or not to be told from the mean comes out as zeros.
-
-    Args:
-        rows: `[n, d]`.
-        mean: fp64 `[d]`, or None to leave the rows uncentred.
-
-    Yields:
-        The rows' slice, their unit vectors u `[b, d]`, and which of them are valid, bool `[b]`;
-        None: all of them.
-    """
-    rows = rows.detach()
-    dtype = block_dtype(rows, centered=mean is not None)
-    buffer = _block_buffer(rows, dtype)
-    centre = None if mean is None else mean.to(device=rows.device, dtype=dtype)
-    floor = 0.0
-    if centre is not None:
-        # Differences as short as the rounding of the mean have no direction of their own.
-        floor = 4 * torch.finfo(dtype).eps * float(torch.linalg.vector_norm(centre))
-    for part in block_slices(rows):
-        block = rows[part]
-        unit = buffer[: block.shape[0]]
-        if centre is None:
-            unit.copy_(block)
-        else:
-            torch.sub(block, centre, out=unit)
-        length = torch.linalg.vector_norm(unit, dim=1)
-        unit.div_(length[:, None])
-        shortest, longest = torch.aminmax(length)  # NaN where any length is
-        suspicious = centre is not None and _has_zero_row(block)
-        if shortest > floor and longest < torch.inf and not suspicious:
-            yield part, unit, None
-            continue
-        valid = torch.isfinite(length) & (length > floor) & _valid_rows(block)
-        yield part, unit.masked_fill_(~valid[:, None], 0), valid
 
 
 @dataclass(frozen=True)
@@ -185,6 +112,35 @@ class RowSums:
     second_index: tuple[int, ...]
     """For each attribute the entry of `second` that belongs to its labelled rows."""
 
+    def packed(self) -> Tensor:
+        """All sums, second moments included, as one fp64 vector of `packed_size` entries."""
+        second = self.value_sums.new_zeros(0) if self.second is None else self.second
+        parts = (self.count, self.skipped, self.value_counts, self.value_sums, second)
+        return torch.cat([part.flatten() for part in parts])
+
+    @staticmethod
+    def packed_size(plan: CodePlan, width: int) -> int:
+        """How many entries `packed` has."""
+        return sum(_sizes(plan, width))
+
+    @classmethod
+    def unpacked(cls, packed: Tensor, plan: CodePlan, width: int) -> RowSums:
+        """The sums that `packed` holds, of rows of width `width` added up by `plan`."""
+        count, skipped, counts, sums, second = torch.split(packed, _sizes(plan, width))
+        return cls(
+            count=count[0],
+            skipped=skipped[0],
+            value_counts=counts,
+            value_sums=sums.view(-1, width),
+            second=second.view(-1, width, width),
+            second_index=_second_index(plan),
+        )
+
+
+def _sizes(plan: CodePlan, width: int) -> list[int]:
+    values, moments = plan.offsets[-1], 1 + max(_second_index(plan), default=0)
+    return [1, 1, values, values * width, moments * width * width]
+
 
 def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = True) -> RowSums:
     """Add up the unit vectors of `rows` by attribute value.
@@ -201,11 +157,11 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
     values = _ValueSums(plan, rows, block_dtype(rows, centered=mean is not None))
     moments = _SecondMoments(plan, rows) if second else None
     valid: Tensor | None = None
-    for part, unit, valid_rows in unit_blocks(rows, mean):
-        if valid_rows is not None:
+    for part, unit, valid_of_block in unit_blocks(rows, mean):
+        if valid_of_block is not None:
             if valid is None:
                 valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
-            valid[part] = valid_rows
+            valid[part] = valid_of_block
         values.add(part, unit)
         if moments is not None:
             moments.add(part, unit)
@@ -223,9 +179,9 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
 
 def _second_index(plan: CodePlan) -> tuple[int, ...]:
     index = [0] * len(plan.num_values)
-    partial = [attributes for attributes, rows in plan.labelled if rows is not None]
-    for entry, attributes in enumerate(partial, start=1):
-        for a in attributes:
+    partial = [chosen for chosen in plan.label_sets if not chosen.everywhere]
+    for entry, chosen in enumerate(partial, start=1):
+        for a in chosen.attributes:
             index[a] = entry
     return tuple(index)
 

@@ -1,0 +1,105 @@
+"""Rows in blocks: each small enough to stay in the cache while it is worked on.
+
+Legend: n rows x_i of width d; mu their mean; u_i = (x_i - mu) / ||x_i - mu||.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
+_BLOCK_BYTES_ACCELERATOR = 64 << 20
+
+
+def block_dtype(rows: Tensor, centered: bool = True) -> torch.dtype:
+    """The dtype in which a block of `rows` is worked on: fp64 for fp64, fp32 for all narrower.
+
+    Rows that are not centred may differ by little beside their length; what tells them apart would
+    drown in fp32, so they are worked on in fp64 where the device has it.
+    """
+    wide = rows.dtype == torch.float64 or (not centered and sums_device(rows) == rows.device)
+    return torch.float64 if wide else torch.float32
+
+
+def sums_device(rows: Tensor) -> torch.device:
+    """The device of the fp64 sums: that of `rows`, or the CPU where that device has no fp64."""
+    return torch.device("cpu") if rows.device.type == "mps" else rows.device
+
+
+def block_slices(rows: Tensor) -> Iterator[slice]:
+    """Slices that cut `rows` `[n, d]` into blocks of a size that suits its device."""
+    row_bytes = rows.shape[1] * (8 if rows.dtype == torch.float64 else 4)
+    block_bytes = _BLOCK_BYTES.get(rows.device.type, _BLOCK_BYTES_ACCELERATOR)
+    step = max(64, block_bytes // max(row_bytes, 1))
+    for start in range(0, rows.shape[0], step):
+        yield slice(start, min(start + step, rows.shape[0]))
+
+
+def check_rows(rows: Tensor, width: int | None = None) -> None:
+    """Raise a ValueError unless `rows` is a floating point matrix `[n, width]`."""
+    fits = rows.ndim == 2 and rows.shape[1] > 0 and width in (None, rows.shape[1])
+    if not fits or not rows.is_floating_point():
+        raise ValueError(
+            f"rows must be a floating point tensor [n, {width or 'd'}]; got {rows.dtype} "
+            f"{list(rows.shape)}. Flatten batch and time first: hidden.flatten(0, -2)."
+        )
+
+
+def block_buffer(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Room for one block: pages that are touched once a call, not once a block."""
+    first = next(block_slices(rows), slice(0, 0))
+    return torch.empty(first.stop, rows.shape[1], dtype=dtype, device=rows.device)
+
+
+def valid_rows(block: Tensor) -> Tensor:
+    """Which rows are finite and not zero, bool `[b]`."""
+    return torch.isfinite(block).all(1) & (block != 0).any(1)
+
+
+def has_zero_row(block: Tensor) -> bool:
+    """Whether some row is zero, found without a look at every entry."""
+    suspects = block[:, 0] == 0
+    return bool(suspects.any()) and bool((block[suspects] == 0).all(1).any())
+
+
+def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+    """Cut `rows` into blocks that are centred and scaled to unit length.
+
+    One buffer serves all blocks: a block is overwritten when the next one is taken. A row that is
+    zero, not finite or not to be told from the mean comes out as zeros.
+
+    Args:
+        rows: `[n, d]`.
+        mean: fp64 `[d]`, or None to leave the rows uncentred.
+
+    Yields:
+        The rows' slice, their unit vectors u `[b, d]`, and which of them are valid, bool `[b]`;
+        None: all of them.
+    """
+    rows = rows.detach()
+    dtype = block_dtype(rows, centered=mean is not None)
+    buffer = block_buffer(rows, dtype)
+    centre = None if mean is None else mean.to(device=rows.device, dtype=dtype)
+    floor = 0.0
+    if centre is not None:
+        # Differences as short as the rounding of the mean have no direction of their own.
+        floor = 4 * torch.finfo(dtype).eps * float(torch.linalg.vector_norm(centre))
+    for part in block_slices(rows):
+        block = rows[part]
+        unit = buffer[: block.shape[0]]
+        if centre is None:
+            unit.copy_(block)
+        else:
+            torch.sub(block, centre, out=unit)
+        length = torch.linalg.vector_norm(unit, dim=1)
+        unit.div_(length[:, None])
+        shortest, longest = torch.aminmax(length)  # NaN where any length is
+        suspicious = centre is not None and has_zero_row(block)
+        if shortest > floor and longest < torch.inf and not suspicious:
+            yield part, unit, None
+            continue
+        valid = torch.isfinite(length) & (length > floor) & valid_rows(block)
+        yield part, unit.masked_fill_(~valid[:, None], 0), valid
