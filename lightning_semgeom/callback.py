@@ -21,6 +21,7 @@ from lightning_semgeom.capture.schedule import Schedule
 from lightning_semgeom.history import History
 from lightning_semgeom.loggers import log_headline
 from lightning_semgeom.phases import PhaseDetector
+from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.run import Run
 
 
@@ -55,7 +56,8 @@ class SemanticGeometry(pl.Callback):
         every_n_epochs: the same in epochs, instead of `every_n_steps`.
         growth: ratio of successive capture steps until they are `every_n_steps` apart; None for
             regular captures from the start.
-        max_positions: most hidden rows kept of a site and capture: a bound on memory.
+        max_positions: most hidden rows kept of a site and capture, over all processes: a bound on
+            memory.
         gram_size: most rows in a Gram picture.
         on_error: what a fault during training does: one warning and NaN, or an exception.
         name: the root of all keys and the folder's name; several callbacks need different ones.
@@ -126,7 +128,7 @@ class SemanticGeometry(pl.Callback):
         self.gram_size = gram_size
         self.on_error = on_error
         self.name = name
-        self._reader = LabelReader(labels, positions, shift_labels, max_positions)
+        self._reader = LabelReader(labels, positions, shift_labels)
         self._schedule = Schedule(every_n_steps, growth)
         self._last_steps: tuple[int, ...] = ()
         self._run: Run | None = None
@@ -154,7 +156,10 @@ class SemanticGeometry(pl.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Before on_fit_start, or after it where the strategy has to shard the model first.
         self._saved = state_dict
+        if self._run is not None:
+            self._run.load_state_dict(state_dict)
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -163,22 +168,23 @@ class SemanticGeometry(pl.Callback):
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         names = [c.name for c in callbacks if isinstance(c, SemanticGeometry)]
         self._in_progress_bar = names[0] == self.name
-        self._run, self._saved = None, {}
+        # A second fit of the same Trainer goes on where the first one ended.
+        goes_on = self._run is not None and _updates(trainer) > 0
+        self._saved = self.state_dict() if goes_on else {}
+        self._run = None
         # A model that is built in configure_model is not there yet; on_fit_start looks then.
         if not is_overridden("configure_model", pl_module):
-            self._run = self._new_run(pl_module)
+            self._start(trainer, pl_module)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._run is None:
-            self._run = self._new_run(pl_module)
-        if self._saved:
-            self._run.load_state_dict(self._saved)
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._run.open_history(trainer, self.name)
+            self._start(trainer, pl_module)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._running.open_history(trainer, self.name)
         if self.every_n_epochs is not None:
             batches = trainer.num_training_batches
             _check(
@@ -235,6 +241,7 @@ class SemanticGeometry(pl.Callback):
             run.begin(trainer, pl_module, step)
         if run.recorder.step is not None:
             run.finish(trainer.loggers)
+        run.agree()
 
     @override
     def on_exception(
@@ -248,21 +255,20 @@ class SemanticGeometry(pl.Callback):
         if self._run is not None:
             self._run.disarm()
 
-    def _new_run(self, model: nn.Module) -> Run:
+    def _start(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         """Find all sites, or raise a ValueError that says what would have worked."""
         table = self.attributes
         if table is None:
             table = AttributeTable.from_file(str(self.attributes_file))
-        capture = Capture(
-            model,
-            num_rows=len(table),
-            unembedding=self.unembedding,
-            embedding=self.embedding,
-            hidden=self.hidden,
-            reader=self._reader,
-            probe=self.probe,
+        ranks = Ranks.of(trainer, model)
+        sites = (self.unembedding, self.embedding, self.hidden)
+        how = (self._reader, self.probe, self.max_positions)
+        capture = Capture(model, len(table), *sites, *how, ranks)
+        self._run = Run(
+            self.name, table, capture, ranks, self.gram_size, self._is_gram_due, self.on_error
         )
-        return Run(self.name, table, capture, self.gram_size, self._is_gram_due, self.on_error)
+        if self._saved:
+            self._run.load_state_dict(self._saved)
 
     @property
     def _running(self) -> Run:

@@ -1,33 +1,36 @@
-"""One fit at work: rows from the capture, through `measure`, into the recorder."""
+"""One fit at work: rows from the capture, through the figures, into the recorder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.loggers import Logger
-from torch import Tensor
 
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
-from lightning_semgeom.faults import Faults
+from lightning_semgeom.capture.exchange import HiddenExchange
+from lightning_semgeom.faults import Faults, attempted
 from lightning_semgeom.geometry.classes import class_means
 from lightning_semgeom.loggers import run_folder
-from lightning_semgeom.measure import SitePlan, gram_bands, gram_picture, measure, plan_site
+from lightning_semgeom.measure import Measurement, measure, plan_site
+from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.recorder import Recorder
+from lightning_semgeom.weights import WeightFigures
 
 
 class Run:
-    """Takes one record after the other.
+    """Takes one record after the other, alike on all processes.
 
     Args:
         name: the root of all keys.
         table: the attributes.
         capture: the sites of the model.
+        ranks: the processes.
         gram_size: most rows in a Gram picture.
         is_gram_due: whether the record of a step keeps its Gram pictures.
         on_error: what a fault does.
@@ -38,6 +41,7 @@ class Run:
         name: str,
         table: AttributeTable,
         capture: Capture,
+        ranks: Ranks,
         gram_size: int,
         is_gram_due: Callable[[int], bool],
         on_error: Literal["warn", "raise"],
@@ -47,10 +51,13 @@ class Run:
         self.recorded_step: int | None = None
         self._table = table
         self._capture = capture
+        self._ranks = ranks
         self._gram_size = gram_size
         self._is_gram_due = is_gram_due
         self._faults = Faults(on_error)
-        self._weight_plans: dict[str, SitePlan] = {}
+        self._untold: Exception | None = None
+        self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
+        self._exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
 
     @property
     def reads_training_batch(self) -> bool:
@@ -70,25 +77,27 @@ class Run:
 
     def begin(self, trainer: pl.Trainer, model: pl.LightningModule, step: int) -> None:
         """Start the record of `step` with what needs its weights and no training batch."""
+        self.agree()
         self.recorder.begin(step)
-        for site in self._capture.weight_sites:
-            with self._tolerated(f"{site} is not captured"):
-                self._add_weight(site)
+        if self._capture.weight_sites:
+            with self._capture.weights(trainer.strategy.model or model) as owned:
+                figures = self._weights.measure(owned)
+            self._add(figures)
         if self._capture.reads_probe:
-            with self._tolerated("the probe is not captured"):
-                self._add_hidden(self._capture.run_probe(trainer, model))
+            self._add_hidden(self._capture.run_probe(trainer, model))
         if not self.reads_training_batch:
             self.finish(trainer.loggers)
 
     def arm(self, batch: Any) -> None:
         """Register the hooks for the forward of `batch`."""
-        with self._tolerated("hidden states are not captured"):
-            self._capture.arm(batch)
+        fault = self._capture.arm(batch)
+        # Alone, bad input is told before it trains; several processes have to agree first.
+        if fault is not None and self._ranks.size == 1 and not self._is_proven:
+            raise fault
 
     def collect(self) -> None:
         """Add what the hooks kept to the record."""
-        with self._tolerated("hidden states are not captured"):
-            self._add_hidden(self._capture.collect())
+        self._add_hidden(self._capture.collect())
 
     def finish(self, loggers: Iterable[Logger]) -> None:
         """End the record and tell history and loggers.
@@ -97,52 +106,63 @@ class Run:
         the `log_every_n_steps` grid.
         """
         step = self.recorded_step = self.recorder.begun_step
-        with self._faults.tolerated("the history is not written", step, input_proven=True):
-            self.recorder.finish()
+        self._tell("the history is not written", step, self.recorder.finish)
         for logger in loggers:
-            what = f"{type(logger).__name__} is not told"
-            with self._faults.tolerated(what, step, input_proven=True):
-                logger.log_metrics(dict(self.recorder.values), step=step)
+            log = partial(logger.log_metrics, dict(self.recorder.values), step=step)
+            self._tell(f"{type(logger).__name__} is not told", step, log)
 
     def open_history(self, trainer: pl.Trainer, folder: str) -> None:
         """Write the history into `folder` of the trainer's run."""
-        with self._faults.tolerated("the history is not written", None, input_proven=True):
-            self.recorder.history.open(run_folder(trainer) / folder)
+        opening = partial(self.recorder.history.open, run_folder(trainer) / folder)
+        self._tell("the history is not written", None, opening)
+
+    def agree(self) -> None:
+        """With on_error="raise" tell all processes of a fault in one that writes, and raise it."""
+        if self._ranks.size == 1 or not self._faults.raises:
+            return
+        own = self._untold or torch.zeros(0, dtype=torch.float64)
+        for found in self._ranks.add_up({"writing": own}, {"writing": 0}).values():
+            if isinstance(found, Exception):
+                raise found
 
     def disarm(self) -> None:
         """Leave no hook on the model."""
         self._capture.disarm()
 
-    def _add_weight(self, site: str) -> None:
-        rows = self._capture.weight_rows(site)
-        if site not in self._weight_plans:
-            row_ids = torch.arange(rows.shape[0], device=rows.device)
-            self._weight_plans[site] = plan_site(self._table, row_ids, self._gram_size)
-        self._add(site, rows, self._weight_plans[site])
+    def _tell(self, what: str, step: int | None, write: Callable[[], None]) -> None:
+        """Write to somewhere outside; only the first process does."""
+        fault = attempted(write)
+        if fault is None:
+            return
+        if self._ranks.size > 1 and self._faults.raises:
+            self._untold = self._untold or fault
+        else:
+            self._faults.tell(fault, what, step, input_proven=True)
 
-    def _add_hidden(self, captured: Mapping[str, HiddenRows]) -> None:
-        for site, hidden in captured.items():
-            # Positions with the same label share all attributes and are alike for other reasons;
-            # one row a label keeps them out of the comparison, and the null honest.
-            rows, labels = class_means(hidden.rows, hidden.labels)
-            self._add(site, rows, plan_site(self._table, labels, self._gram_size))
-        missing = [site for site in self._capture.hidden_sites if site not in captured]
-        if missing:
-            raise ValueError(f"no forward of this batch called {', '.join(missing)}.")
+    def _add_hidden(self, captured: Mapping[str, HiddenRows | Exception]) -> None:
+        found = self._exchange.all_rows(captured)
+        self._add({site: attempted(self._measure_hidden, rows) for site, rows in found.items()})
 
-    def _add(self, site: str, rows: Tensor, plan: SitePlan) -> None:
-        """Measure one site, with a picture where one is due or the gap is larger than ever."""
-        measured = measure(rows, plan, self._table.names)
-        largest = self.recorder.is_new_maximum(site, measured.values["gap"])
-        self.recorder.add(site, measured.values)
-        if largest or self._is_gram_due(self.recorder.begun_step):
-            self.recorder.add_gram(
-                site,
-                gram_picture(rows, plan, measured.mean),
-                gram_bands(plan, self._table.values[0]),
-            )
+    def _measure_hidden(self, hidden: HiddenRows) -> Measurement:
+        # Positions with the same label share all attributes and are alike for other reasons;
+        # one row a label keeps them out of the comparison, and the null honest.
+        rows, labels = class_means(hidden.rows, hidden.labels)
+        return measure(rows, plan_site(self._table, labels, self._gram_size), self._table.names)
 
-    def _tolerated(self, what: str) -> AbstractContextManager[None]:
-        """A fault of the first record may be bad input and goes through; later ones do not."""
-        proven = len(self.recorder.history) > 0
-        return self._faults.tolerated(what, self.recorder.step, input_proven=proven)
+    def _add(self, figures: Mapping[str, Measurement | Exception]) -> None:
+        """Put figures into the record, with a picture where one is due or a gap is the largest."""
+        for site, found in figures.items():
+            if isinstance(found, Exception):
+                self._faults.tell(
+                    found, f"{site} is not captured", self.recorder.step, self._is_proven
+                )
+                continue
+            largest = self.recorder.is_new_maximum(site, found.values["gap"])
+            self.recorder.add(site, found.values)
+            if largest or self._is_gram_due(self.recorder.begun_step):
+                self.recorder.add_gram(site, found.gram(), found.bands)
+
+    @property
+    def _is_proven(self) -> bool:
+        """Whether a record has worked: a fault of the first one may be bad input."""
+        return len(self.recorder.history) > 0

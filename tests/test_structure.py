@@ -12,12 +12,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 OPTIONAL = {"wandb", "tokenizers", "transformers", "matplotlib", "pandas", "tensorboard", "sklearn"}
 # Each room may import from those before it.
 ORDER = [
-    {"_version", "attributes", "geometry"},
+    {"_version", "attributes", "geometry", "ranks", "faults"},
     {"capture"},
     {"measure"},
+    {"weights"},
     {"phases"},
     {"history"},
-    {"loggers", "plots", "faults"},
+    {"loggers", "plots"},
     {"recorder"},
     {"run"},
     {"callback"},

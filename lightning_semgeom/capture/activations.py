@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
 
-from lightning_semgeom.capture.labels import LabelReader
+from lightning_semgeom.capture.eager import allow_compiled, force_eager
+from lightning_semgeom.capture.labels import LabelReader, Share
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,20 @@ class HiddenRows:
     labels: Tensor
     """int64 `[m]`: the table's row of each."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[HiddenRows], limit: int | None = None) -> HiddenRows:
+        """The first `limit` rows of all parts, one part after the other."""
+        if len(parts) == 1 and limit is None:
+            return parts[0]
+        rows, labels = ([getattr(part, name) for part in parts] for name in ("rows", "labels"))
+        return cls(torch.cat(rows)[:limit], torch.cat(labels)[:limit])
+
 
 class HiddenCapture:
     """Keeps the labelled output rows of some modules while it is armed.
 
     Of several calls of one module the first counts: the others are other inputs, or the
-    recomputation of activation checkpointing.
+    recomputation of activation checkpointing. While armed, compiled code runs eagerly.
 
     Args:
         modules: the modules by name.
@@ -40,48 +51,57 @@ class HiddenCapture:
         self._modules = modules
         self._reader = reader
         self._handles: list[RemovableHandle] = []
-        self._taken: dict[str, HiddenRows] = {}
-        self._fault: Exception | None = None
+        self._taken: dict[str, HiddenRows | Exception] = {}
+        self.armed = False
 
-    def arm(self, batch: Any) -> None:
-        """Register the hooks for the forward of `batch`."""
-        labels = self._reader.read(batch)
+    def arm(self, batch: Any, share: Share) -> Exception | None:
+        """Register the hooks for the forward of `batch`.
+
+        Returns:
+            What is wrong with its labels, which `collect` tells for each module too.
+        """
         self.disarm()
-        self._taken, self._fault = {}, None
+        self._taken, self.armed = {}, True
+        try:
+            labels = self._reader.read(batch)
+        except Exception as fault:
+            self._taken = dict.fromkeys(self._modules, fault)
+            return fault
+        force_eager(self)
         for name, module in self._modules.items():
-            self._handles.append(module.register_forward_hook(self._hook(name, labels)))
+            self._handles.append(module.register_forward_hook(self._hook(name, labels, share)))
+        return None
 
     def disarm(self) -> None:
         """Remove the hooks; harmless where there are none."""
+        self.armed = False
         while self._handles:
             self._handles.pop().remove()
+        allow_compiled(self)
 
-    @property
-    def armed(self) -> bool:
-        """Whether hooks are registered."""
-        return bool(self._handles)
+    def collect(self) -> dict[str, HiddenRows | Exception]:
+        """Remove the hooks and give, for each module, what its first output held or what was wrong.
 
-    def collect(self) -> dict[str, HiddenRows]:
-        """Remove the hooks and give what each called module's first output held.
-
-        Raises:
-            ValueError: if an output did not fit the labels, here and not within the user's forward.
+        Faults are told here and not within the user's forward.
         """
         self.disarm()
-        if self._fault is not None:
-            raise self._fault
         taken, self._taken = self._taken, {}
-        return taken
+        return {
+            name: taken.get(name) or ValueError(f"no forward of this batch called {name}.")
+            for name in self._modules
+        }
 
-    def _hook(self, name: str, labels: Tensor) -> Callable[[nn.Module, Any, Any], None]:
+    def _hook(
+        self, name: str, labels: Tensor, share: Share
+    ) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if name in self._taken or self._fault is not None:
+            if name in self._taken:
                 return
             try:
-                self._taken[name] = HiddenRows(*self._reader.select(_tensor(output), labels))
+                rows = self._reader.select(_tensor(output), labels, share)
+                self._taken[name] = HiddenRows(*rows)
             except Exception as fault:
-                self._fault = ValueError(f"hidden='{name}': {fault}")
-                self._fault.__cause__ = fault
+                self._taken[name] = ValueError(f"hidden='{name}': {fault}")
 
         return keep
 
@@ -97,4 +117,12 @@ def _tensor(output: Any) -> Tensor:
             f"the output is a {type(output).__name__}; expected a floating point tensor [B, d] or "
             "[B, T, d], or a tuple that begins with one. Name another module in hidden=."
         )
+    if isinstance(output, DTensor):
+        if not all(placement.is_replicate() for placement in output.placements):
+            raise ValueError(
+                f"the output is a DTensor in pieces, {output.placements}. Name a module whose output "
+                "is whole on each process, such as the next one that reduces it."
+            )
+        whole: Tensor = output.to_local()
+        return whole
     return output

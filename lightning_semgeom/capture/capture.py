@@ -12,13 +12,16 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
-from lightning_semgeom.capture.labels import LabelReader
+from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.capture.shards import OwnedRows, gathered_flat_parameters, owned_rows
 from lightning_semgeom.capture.sites import (
     find_embedding,
     find_hidden,
     find_unembedding,
     site_weight,
 )
+from lightning_semgeom.faults import attempted
+from lightning_semgeom.ranks import Ranks
 
 
 class Capture:
@@ -32,6 +35,8 @@ class Capture:
         hidden: names or globs of modules.
         reader: how a batch's labels are found.
         probe: batches for the hidden states; None: the training batch.
+        max_positions: most hidden rows of a site, over all processes.
+        ranks: this process among the others.
 
     Raises:
         ValueError: if a module is not found, or a weight has fewer rows than the table.
@@ -46,6 +51,8 @@ class Capture:
         hidden: Sequence[str],
         reader: LabelReader,
         probe: Iterable[Any] | None,
+        max_positions: int,
+        ranks: Ranks,
     ) -> None:
         self._weights: dict[str, nn.Module] = {}
         for site, wanted, find in (
@@ -56,9 +63,11 @@ class Capture:
                 name, module = find(model, wanted, num_rows)
                 _check_length(num_rows, site_weight(module).shape[0], f"{site} '{name}'")
                 self._weights[site] = module
+        self.widths = {site: site_weight(m).shape[1] for site, m in self._weights.items()}
         modules = find_hidden(model, hidden)
         self._hidden = HiddenCapture({f"hidden.{n}": m for n, m in modules.items()}, reader)
-        self._limit = reader.limit
+        self._limit = max_positions
+        self._ranks = ranks
         self._probe = probe
         self._probe_batches: list[Any] | None = None
         self.weight_sites = tuple(self._weights)
@@ -79,38 +88,69 @@ class Capture:
         """Whether hooks wait for the forward of a training batch."""
         return self._hidden.armed
 
-    def weight_rows(self, site: str) -> Tensor:
-        """The rows `[n, d]` of a weight site: the parameter itself, not a copy."""
-        return site_weight(self._weights[site]).detach()
+    @property
+    def capacity(self) -> int:
+        """The most hidden rows that this process keeps of a site."""
+        return max(2, -(-self._limit // self._ranks.size))
 
-    def arm(self, batch: Any) -> None:
-        """Register the hooks for the forward of a training batch."""
-        self._hidden.arm(batch)
+    @contextmanager
+    def weights(self, trained: nn.Module) -> Iterator[dict[str, OwnedRows | Exception]]:
+        """The rows of each weight site that this process answers for, or what was wrong.
+
+        Args:
+            trained: the model as the strategy wrapped it.
+        """
+        with gathered_flat_parameters(trained, list(self._weights.values())):
+            yield {
+                site: attempted(owned_rows, site_weight(module), self._ranks)
+                for site, module in self._weights.items()
+            }
+
+    def arm(self, batch: Any) -> Exception | None:
+        """Register the hooks for the forward of a training batch; says what is wrong with it."""
+        ranks = self._ranks
+        limit = self.capacity * ranks.copies
+        return self._hidden.arm(batch, Share(limit, ranks.copy, ranks.copies))
 
     def disarm(self) -> None:
         """Remove all hooks; harmless where there are none."""
         self._hidden.disarm()
 
-    def collect(self) -> dict[str, HiddenRows]:
-        """What the hooks kept, by site."""
+    def collect(self) -> dict[str, HiddenRows | Exception]:
+        """What the hooks kept, or what was wrong, by site."""
         return self._hidden.collect()
 
-    def run_probe(self, trainer: pl.Trainer, model: pl.LightningModule) -> dict[str, HiddenRows]:
-        """Run the probe batches in eval mode without gradients, as if nothing had happened."""
-        parts: list[dict[str, HiddenRows]] = []
+    def run_probe(
+        self, trainer: pl.Trainer, model: pl.LightningModule
+    ) -> dict[str, HiddenRows | Exception]:
+        """Run the probe batches in eval mode without gradients, as if nothing had happened.
+
+        Each process runs all of them, since a sharded model needs all processes in its forward, and
+        keeps its part of the rows.
+        """
+        try:
+            return _joined(list(self._probed(trainer, model)), self.capacity)
+        except Exception as fault:
+            return dict.fromkeys(self.hidden_sites, fault)
+
+    def _probed(
+        self, trainer: pl.Trainer, model: pl.LightningModule
+    ) -> Iterator[dict[str, HiddenRows | Exception]]:
+        ranks = self._ranks
         with isolate_rng(), _evaluation_mode(model):
             if self._probe_batches is None:
                 self._probe_batches = list(self._probe or ())
             for index, stored in enumerate(self._probe_batches):
                 batch = trainer.strategy.batch_to_device(stored)
-                self.arm(batch)
+                self._hidden.arm(
+                    batch, Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
+                )
                 try:
                     with trainer.precision_plugin.forward_context():
                         model.predict_step(batch, index)
                 finally:
                     self.disarm()
-                parts.append(self.collect())
-        return _joined(parts, self._limit)
+                yield self.collect()
 
 
 @contextmanager
@@ -126,13 +166,16 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _joined(parts: Sequence[Mapping[str, HiddenRows]], limit: int) -> dict[str, HiddenRows]:
+def _joined(
+    parts: Sequence[Mapping[str, HiddenRows | Exception]], limit: int
+) -> dict[str, HiddenRows | Exception]:
     """The rows of several batches one after the other, at most `limit` of each site."""
-    answer = {}
-    for site in {site: None for part in parts for site in part}:
-        found = [part[site] for part in parts if site in part]
-        rows = torch.cat([hidden.rows for hidden in found])[:limit]
-        answer[site] = HiddenRows(rows, torch.cat([hidden.labels for hidden in found])[:limit])
+    answer: dict[str, HiddenRows | Exception] = {}
+    for site in parts[0] if parts else ():
+        found = [part[site] for part in parts]
+        faults = [part for part in found if isinstance(part, Exception)]
+        whole = [part for part in found if not isinstance(part, Exception)]
+        answer[site] = faults[0] if faults else HiddenRows.joined(whole, limit)
     return answer
 
 

@@ -17,6 +17,17 @@ LabelSource = str | int | Callable[[Any], Tensor]
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which of a batch's labelled positions are kept here."""
+
+    limit: int
+    """The largest number taken of the batch, evenly over it."""
+    part: int = 0
+    """Of those every `parts`-th from `part` on, where several processes see the same batch."""
+    parts: int = 1
+
+
+@dataclass(frozen=True)
 class LabelReader:
     """How the labels of a batch are found and lined up with the positions of a hidden state."""
 
@@ -26,8 +37,6 @@ class LabelReader:
     """All positions, or the last one with a label in each sequence."""
     shift: bool
     """Whether the label of position t stands at t + 1, as where labels are the inputs."""
-    limit: int
-    """The largest number of rows taken from one batch."""
 
     def read(self, batch: Any) -> Tensor:
         """The labels of `batch` as they stand in it.
@@ -66,8 +75,8 @@ class LabelReader:
             )
         return labels
 
-    def select(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows `[m, d]` of `hidden`, detached, with their labels int64 `[m]`; m <= limit.
+    def select(self, hidden: Tensor, labels: Tensor, share: Share) -> tuple[Tensor, Tensor]:
+        """The share's rows `[m, d]` of `hidden`, detached, with their labels int64 `[m]`.
 
         Raises:
             ValueError: if the shapes of hidden and labels do not belong together.
@@ -88,9 +97,10 @@ class LabelReader:
                 "positions='last'."
             )
         chosen = (labels >= 0).nonzero()[:, 0]
-        if chosen.shape[0] > self.limit:
-            steps = torch.arange(self.limit, device=chosen.device)
-            chosen = chosen[steps * chosen.shape[0] // self.limit]
+        if chosen.shape[0] > share.limit:
+            steps = torch.arange(share.limit, device=chosen.device)
+            chosen = chosen[steps * chosen.shape[0] // share.limit]
+        chosen = chosen[share.part :: share.parts]
         return hidden[chosen.to(hidden.device)], labels[chosen]
 
 

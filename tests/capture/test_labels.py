@@ -1,11 +1,14 @@
 import pytest
 import torch
 
-from lightning_semgeom.capture.labels import LabelReader
+from lightning_semgeom.capture.labels import LabelReader, Share
 
 
-def reader(source="labels", positions="all", shift=False, limit=100):
-    return LabelReader(source, positions, shift, limit)
+def reader(source="labels", positions="all", shift=False):
+    return LabelReader(source, positions, shift)
+
+
+ALL = Share(100)
 
 
 LABELS = torch.tensor([[3, -1, 5], [7, 8, -100]])
@@ -26,45 +29,45 @@ def test_labels_are_a_key_an_index_or_a_function(source, batch):
 
 
 def test_all_labelled_positions_are_selected():
-    rows, labels = reader().select(HIDDEN, LABELS)
+    rows, labels = reader().select(HIDDEN, LABELS, ALL)
     assert labels.tolist() == [3, 5, 7, 8]
     assert rows.tolist() == [[0, 1], [4, 5], [6, 7], [8, 9]]
 
 
 def test_the_last_labelled_position_of_each_sequence_is_selected():
-    rows, labels = reader(positions="last").select(HIDDEN, LABELS)
+    rows, labels = reader(positions="last").select(HIDDEN, LABELS, ALL)
     assert labels.tolist() == [5, 8]
     assert rows.tolist() == [[4, 5], [8, 9]]
 
 
 def test_shifted_labels_belong_to_the_position_before():
     tokens = torch.tensor([[3, 4, 5], [7, 8, 9]])
-    rows, labels = reader(shift=True).select(HIDDEN, tokens)
+    rows, labels = reader(shift=True).select(HIDDEN, tokens, ALL)
     assert labels.tolist() == [4, 5, 8, 9]
     assert rows.tolist() == [[0, 1], [2, 3], [6, 7], [8, 9]]
-    rows, labels = reader(shift=True, positions="last").select(HIDDEN, tokens)
+    rows, labels = reader(shift=True, positions="last").select(HIDDEN, tokens, ALL)
     assert labels.tolist() == [5, 9]
     assert rows.tolist() == [[2, 3], [8, 9]]
 
 
 def test_one_label_a_sequence_belongs_to_its_last_position_or_to_its_vector():
-    rows, _ = reader(positions="last").select(HIDDEN, torch.tensor([1, 2]))
+    rows, _ = reader(positions="last").select(HIDDEN, torch.tensor([1, 2]), ALL)
     assert rows.tolist() == [[4, 5], [10, 11]]
-    rows, labels = reader().select(HIDDEN[:, 0], torch.tensor([1, -1]))
+    rows, labels = reader().select(HIDDEN[:, 0], torch.tensor([1, -1]), ALL)
     assert rows.tolist() == [[0, 1]]
     assert labels.tolist() == [1]
 
 
 def test_too_many_positions_are_thinned_evenly():
     hidden, labels = torch.arange(1000.0).view(1, 1000, 1), torch.arange(1000)[None]
-    rows, chosen = reader(limit=10).select(hidden, labels)
+    rows, chosen = reader().select(hidden, labels, Share(10))
     assert chosen.tolist() == list(range(0, 1000, 100))
     assert rows[:, 0].tolist() == chosen.tolist()
 
 
 def test_what_is_selected_is_outside_the_graph():
     hidden = HIDDEN.clone().requires_grad_()
-    rows, _ = reader().select(hidden * 2, LABELS)
+    rows, _ = reader().select(hidden * 2, LABELS, ALL)
     assert not rows.requires_grad
     assert rows.untyped_storage().nbytes() == 4 * 2 * 4
 
@@ -95,4 +98,4 @@ def test_labels_that_are_not_there_are_explained(source, batch, message):
 )
 def test_labels_that_do_not_fit_the_hidden_state_are_refused(hidden, labels):
     with pytest.raises(ValueError, match="do not fit a hidden state"):
-        reader().select(hidden, labels)
+        reader().select(hidden, labels, ALL)

@@ -1,5 +1,7 @@
 """Sums of parts, packed as processes exchange them, are the sums of the whole."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ def test_packed_parts_add_up_to_the_whole(cuts, seed):
     rows, codes = made(40, seed)
     rows[seed % 40] = torch.nan
     ends = [0, *sorted(cuts), 40]
-    parts = [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [slice(a, b) for a, b in pairwise(ends)]
     plan = CodePlan(codes, NUM_VALUES)
     mean = MeanSums.unpacked(sum(mean_sums(rows[part]).packed() for part in parts)).mean
     assert mean == pytest.approx(mean_sums(rows).mean, abs=1e-6)
