@@ -120,8 +120,8 @@ def _tensor(output: Any) -> Tensor:
     if isinstance(output, DTensor):
         if not all(placement.is_replicate() for placement in output.placements):
             raise ValueError(
-                f"the output is a DTensor in pieces, {output.placements}. Name a module whose output "
-                "is whole on each process, such as the next one that reduces it."
+                f"the output is a DTensor in pieces, {output.placements}. Name a module whose "
+                "output is whole on each process, such as the next one that reduces it."
             )
         whole: Tensor = output.to_local()
         return whole

@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share

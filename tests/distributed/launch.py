@@ -1,0 +1,54 @@
+"""Start the processes of a job, as a cluster would, and read what each of them found."""
+
+import os
+import socket
+import subprocess
+import sys
+
+from tests.distributed import worker
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(rank, size, port):
+    found = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
+    return found | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "tests",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def launch(folder, size, names, timeout=240):
+    """Run the jobs `names` in `size` processes; {name: [what each process found]}."""
+    folder.mkdir(exist_ok=True)
+    port = free_port()
+    command = [sys.executable, "-m", "tests.distributed.worker", str(folder), *names]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=environment(rank, size, port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    try:
+        outputs = [process.communicate(timeout=timeout)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output
+    return {name: [worker.read(folder, name, rank) for rank in range(size)] for name in names}
