@@ -67,8 +67,10 @@ def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         row that is not finite makes its label's mean not finite.
     """
     found, index = torch.unique(labels, return_inverse=True)
-    means = torch.zeros(found.shape[0], rows.shape[1], dtype=block_dtype(rows), device=rows.device)
+    # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
+    device = sums_device(rows)
+    sums = torch.zeros(found.shape[0], rows.shape[1], dtype=torch.float64, device=device)
     for part in block_slices(rows):
-        means.index_add_(0, index[part], rows[part].detach().to(means))
-    means /= torch.bincount(index, minlength=found.shape[0])[:, None]
-    return means, found
+        sums.index_add_(0, index[part].to(device), rows[part].detach().to(sums))
+    sums /= torch.bincount(index, minlength=found.shape[0]).to(sums)[:, None]
+    return sums.to(device=rows.device, dtype=block_dtype(rows)), found
