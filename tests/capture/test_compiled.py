@@ -1,0 +1,110 @@
+"""Compiled models: hooks fire on due steps, nothing is compiled anew, no stance is left."""
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo import eval_frame
+
+from lightning_semgeom import SemanticGeometry
+from tests import models
+
+
+class Backend:
+    """Runs graphs as they are and counts what is compiled."""
+
+    def __init__(self):
+        self.compiled = 0
+
+    def __call__(self, graph, inputs):
+        self.compiled += 1
+        return graph.forward
+
+
+class Body(nn.Sequential):
+    """A class of its own: torch skips the frames of its own modules, compiled in place."""
+
+    def forward(self, x):
+        return super().forward(x)
+
+
+class Model(models.TinyModel):
+    def __init__(self):
+        super().__init__(dropout=0.0)
+        self.body = Body(*self.body)
+
+    def log(self, *arguments, **options):
+        """Nothing: torch 2.13 cannot compile Lightning's own `log`."""
+
+
+class CompiledInside(Model):
+    def __init__(self, **options):
+        super().__init__()
+        self.body = torch.compile(self.body, **options)
+
+
+def whole(backend):
+    return torch.compile(Model(), backend=backend)
+
+
+def inside(backend):
+    return CompiledInside(backend=backend)
+
+
+def fullgraph(backend):
+    return CompiledInside(backend=backend, fullgraph=True)
+
+
+def in_place(backend):
+    model = Model()
+    model.body.compile(backend=backend)
+    return model
+
+
+def records(tmp_path, model, **options):
+    callback = SemanticGeometry(
+        models.table(), hidden=["body", "body.0"], every_n_steps=5, growth=None, **options
+    )
+    others = [SemanticGeometry(models.table(), hidden="body", every_n_steps=4, name="second")]
+    trainer = models.trainer(tmp_path, callback, *others)
+    trainer.fit(model, models.batches())
+    return {record.step: dict(record.values) for record in callback.history}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("made", [whole, inside, fullgraph, in_place])
+@pytest.mark.parametrize("probe", [None, models.batches(2)])
+def test_due_steps_are_captured_and_nothing_is_compiled_anew(tmp_path, made, probe):
+    backend, plain = Backend(), Backend()
+    found = records(tmp_path / "compiled", made(backend), probe=probe)
+    torch.compiler.reset()
+    expected = records(tmp_path / "eager", Model(), probe=probe)
+    assert found.keys() == expected.keys()
+    for step, values in expected.items():
+        assert found[step] == pytest.approx(values, abs=1e-5, nan_ok=True)
+    torch.compiler.reset()
+    models.trainer(tmp_path / "plain").fit(made(plain), models.batches())
+    assert backend.compiled == plain.compiled > 0
+    assert eval_frame._stance.stance == "default"
+
+
+class Failing(CompiledInside):
+    def training_step(self, batch, batch_idx):
+        if batch_idx == 5:
+            raise RuntimeError("the user's own")
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("stance", ["default", "eager_on_recompile"])
+def test_after_an_exception_the_stance_is_what_it_was(tmp_path, stance):
+    model = Failing(backend="eager")
+    with torch.compiler.set_stance(stance):
+        with pytest.raises(RuntimeError, match="the user's own"):
+            records(tmp_path, model)
+        assert eval_frame._stance.stance == stance
+    assert not any(module._forward_hooks for module in model.modules())

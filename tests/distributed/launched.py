@@ -1,0 +1,25 @@
+"""A training script as a user writes it: `python -m tests.distributed.launched FOLDER STRATEGY N`."""
+
+import sys
+
+from lightning.pytorch.strategies import DDPStrategy
+
+from tests.distributed import models
+from tests.distributed.worker import geometry
+
+START_METHODS = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
+
+
+class OwnData(models.PathModel):
+    def train_dataloader(self):
+        return models.batches(self.trainer.global_rank, self.trainer.world_size)
+
+
+def main(folder, strategy, devices):
+    started = DDPStrategy(process_group_backend="gloo", start_method=START_METHODS[strategy])
+    trainer = models.trainer(folder, geometry(), strategy=started, devices=int(devices))
+    trainer.fit(OwnData())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

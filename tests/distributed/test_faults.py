@@ -1,0 +1,68 @@
+"""One process alone fails: both skip or both raise, and nobody waits for the other."""
+
+import math
+
+import pytest
+
+from tests.distributed.launch import launch
+
+NAMES = [
+    "nobody_fails",
+    "one_fails_warn",
+    "one_fails_raise",
+    "one_fails_at_first",
+    "folder_fails_raise",
+]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return launch(tmp_path_factory.mktemp("faults"), 2, NAMES, timeout=120)
+
+
+def test_both_skip_what_one_could_not_capture(found):
+    for ours, undisturbed in zip(found["one_fails_warn"], found["nobody_fails"], strict=True):
+        for (step, values), (_, expected) in zip(
+            ours["records"], undisturbed["records"], strict=True
+        ):
+            missing = {
+                key for key, v in values.items() if math.isnan(v) > math.isnan(expected[key])
+            }
+            sites = {key.split("/")[0] for key in missing if "step" not in key}
+            if step == 2:
+                assert sites == {"semgeom", "semgeom_unembedding"}
+            elif step == 4:
+                assert sites == {"semgeom_hidden.body", "semgeom_hidden.body.0"}
+            else:
+                assert not sites
+        assert ours["weights"] == undisturbed["weights"]
+        assert ours["steps"] == 7
+        assert ours["hooks"] == 0
+
+
+def test_each_process_says_once_what_it_knows(found):
+    first, second = (process["warnings"] for process in found["one_fails_warn"])
+    assert sum("unembedding is not captured at step 2" in text for text in first) == 1
+    assert all("1 of 2 processes failed here, not this one (rank 0)" in text for text in first)
+    assert sum("MemoryError: no memory is left" in text for text in second) == 1
+    assert len(first) == len(second) == 3  # the unembedding and two hidden sites
+
+
+def test_with_raise_both_raise(found):
+    first, second = found["one_fails_raise"]
+    assert first["raised"].startswith("PeerError: 1 of 2 processes failed here")
+    assert second["raised"] == "MemoryError: no memory is left"
+    assert first["steps"] == second["steps"] < 7
+
+
+def test_bad_input_of_one_process_ends_both(found):
+    first, second = found["one_fails_at_first"]
+    assert first["raised"].startswith("PeerError")
+    assert second["raised"] == "RuntimeError: the labels are gone"
+    assert first["hooks"] == second["hooks"] == 0
+
+
+def test_with_raise_a_folder_that_cannot_be_written_ends_both(found):
+    first, second = found["folder_fails_raise"]
+    assert first["raised"].startswith("FileExistsError")
+    assert second["raised"].startswith("PeerError")

@@ -1,0 +1,37 @@
+"""The same script started by each of Lightning's launchers: the history on disk is that of one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lightning_semgeom import History
+from tests.distributed import worker
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    worker.run(folder, ["ddp"], rank=0, size=1)
+    return worker.read(folder, "ddp", 0)["records"]
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
+def test_the_history_is_that_of_one_process(tmp_path, alone, strategy, devices):
+    command = [sys.executable, "-m", "tests.distributed.launched"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV_")}
+    done = subprocess.run(
+        [*command, str(tmp_path), strategy, str(devices)],
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    history = History.load(tmp_path / "semgeom")
+    assert [record.step for record in history] == [step for step, _ in alone]
+    for record, (_, expected) in zip(history, alone, strict=True):
+        assert dict(record.values) == pytest.approx(expected, rel=1e-4, abs=1e-5, nan_ok=True)
