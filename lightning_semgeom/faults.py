@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 Answer = TypeVar("Answer")
+
+
+class PeerError(RuntimeError):
+    """Another process failed at what this one could do."""
+
+
+class UndefinedError(ValueError):
+    """Rows that give no figure; all processes see the same ones.
+
+    Args:
+        kind: which of the ways that can be.
+        text: all about it, in words.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 def attempted(function: Callable[..., Answer], *arguments: Any) -> Answer | Exception:
@@ -26,37 +42,39 @@ class Faults:
 
     Args:
         on_error: "warn", or "raise" to let exceptions through.
+        is_first: whether this process tells what others know too.
     """
 
-    def __init__(self, on_error: Literal["warn", "raise"]) -> None:
+    def __init__(self, on_error: Literal["warn", "raise"], is_first: bool) -> None:
         self.raises = on_error == "raise"
-        self._told: set[str] = set()
+        self._is_first = is_first
+        self._known: set[tuple[str, str]] = set()
+        self._untold: list[str] = []
 
-    @contextmanager
-    def tolerated(self, what: str, step: int | None, input_proven: bool) -> Iterator[None]:
-        """Run the block; tell of its fault as `tell` does."""
-        try:
-            yield
-        except Exception as fault:
-            self.tell(fault, what, step, input_proven)
+    def add(self, where: str, fault: Exception) -> None:
+        """Keep the fault of `where` for the next `tell`, or raise it with on_error="raise"."""
+        if self.raises:
+            raise fault
+        kind = fault.kind if isinstance(fault, UndefinedError) else type(fault).__name__
+        if (where, kind) in self._known:
+            return
+        self._known.add((where, kind))
+        if self._is_first or not isinstance(fault, UndefinedError | PeerError):
+            self._untold.append(f"{where}: {type(fault).__name__}: {fault}")
 
-    def tell(self, fault: Exception, what: str, step: int | None, input_proven: bool) -> None:
-        """Warn that `what` happened, because of `fault`, or raise the fault.
+    def tell(self, what: str, step: int | None) -> None:
+        """Warn of all faults that were added, in one warning; none where there are none.
 
         Args:
-            fault: what went wrong.
             what: what the user does without, in words.
             step: where the run is.
-            input_proven: whether a capture has worked before. Where none has, the configuration
-                may be wrong, and the exception goes through.
         """
-        if self.raises or not input_proven:
-            raise fault
-        if what not in self._told:
-            self._told.add(what)
-            when = "" if step is None else f" at step {step}"
-            warnings.warn(
-                f"SemanticGeometry: {what}{when}: {type(fault).__name__}: {fault}\n"
-                "Training goes on; this is said once.",
-                stacklevel=2,
-            )
+        if not self._untold:
+            return
+        when = "" if step is None else f" at step {step}"
+        faults = "".join(f"\n  {fault}" for fault in self._untold)
+        self._untold = []
+        warnings.warn(
+            f"SemanticGeometry: {what}{when}.{faults}\nTraining goes on; this is said once.",
+            stacklevel=2,
+        )

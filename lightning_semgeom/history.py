@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import count
-from math import isfinite, nan
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from lightning_semgeom.record import Record, from_json, grams_from_dict, grams_to_dict, to_json
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 FILE_NAME = "history.jsonl"
-
-
-@dataclass(frozen=True)
-class GramFile:
-    """Where a Gram picture is, and what its rows are."""
-
-    file: str
-    """fp32 `[m, m]` in .npy format, relative to the history's folder."""
-    bands: tuple[tuple[str, int], ...]
-    """The first attribute's values along its rows: name and number of rows, in order."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one capture found."""
-
-    step: int
-    """Optimizer steps that the weights had had."""
-    values: Mapping[str, float]
-    """Figures by the keys that loggers get; NaN where undefined."""
-    grams: Mapping[str, GramFile] = field(default_factory=dict)
-    """Site -> its Gram picture, where one was kept."""
+GRAM_FOLDER = "gram"
 
 
 class History:
@@ -61,6 +42,7 @@ class History:
         self.folder: Path | None = None
         self._records: list[Record] = []
         self._stale = False
+        self._came_from: Path | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> History:
@@ -80,7 +62,7 @@ class History:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         for number, line in enumerate(lines, start=1):
             try:
-                record = _from_json(line)
+                record = from_json(line)
             except (ValueError, KeyError, TypeError, AttributeError) as fault:
                 if number < len(lines):
                     raise ValueError(f"{file}, line {number}: not a record ({fault}).") from None
@@ -94,7 +76,8 @@ class History:
         """Write to `folder` from now on, beginning with the records that are here already.
 
         Records that a checkpoint brought replace what the file has: this cuts it back to the
-        checkpoint's step. The file of another run is kept as `history.1.jsonl` and so on.
+        checkpoint's step. Where that was saved in another folder, its pictures are copied from
+        there. What another run left in `folder` is kept in `earlier.1` and so on.
 
         Raises:
             OSError: if the folder cannot be written.
@@ -102,11 +85,11 @@ class History:
         self.folder = folder
         self._stale = True
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / FILE_NAME
-        if not self._records and file.exists():
-            number = next(n for n in count(1) if not (folder / f"history.{n}.jsonl").exists())
-            file.replace(folder / f"history.{number}.jsonl")
-        self._rewrite(file)
+        if not self._records:
+            _put_aside(folder)
+        elif self._came_from not in (None, folder.resolve()):
+            self._bring_pictures(self._came_from, folder)
+        self._rewrite(folder / FILE_NAME)
 
     def append(self, record: Record) -> None:
         """Add a record, to the file too where one is open.
@@ -129,13 +112,25 @@ class History:
             return
         self._stale = True  # a write that fails half way must not be appended to
         with file.open("a", encoding="utf-8") as lines:
-            lines.write(_to_json(record))
+            lines.write(to_json(record))
         self._stale = False
+
+    def _bring_pictures(self, source: Path, folder: Path) -> None:
+        """Copy the pictures that the records name; a record forgets those that are gone."""
+        for index, record in enumerate(self._records):
+            kept = {}
+            for site, gram in record.grams.items():
+                if not (source / gram.file).is_file():
+                    continue
+                (folder / gram.file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / gram.file, folder / gram.file)
+                kept[site] = gram
+            self._records[index] = replace(record, grams=kept)
 
     def _rewrite(self, file: Path) -> None:
         """Put all records into the file at once: a crash leaves the old one or the new one."""
         whole = file.with_suffix(".tmp")
-        whole.write_text("".join(map(_to_json, self._records)), encoding="utf-8")
+        whole.write_text("".join(map(to_json, self._records)), encoding="utf-8")
         whole.replace(file)
         self._stale = False
 
@@ -195,7 +190,9 @@ class History:
             KeyError: if none was kept then; the message lists the steps that have one.
         """
         kept = {record.step: record.grams[site] for record in self if site in record.grams}
-        if step not in kept or self.folder is None:
+        if self.folder is None:
+            raise KeyError(f"no Gram of '{site}': this history is not on disk, or not from here.")
+        if step not in kept:
             raise KeyError(f"no Gram of '{site}' at step {step}; there are {sorted(kept)}.")
         return np.load(self.folder / kept[step].file), kept[step].bands
 
@@ -224,14 +221,16 @@ class History:
             "keys": keys,
             "steps": torch.tensor([record.step for record in self], dtype=torch.int64),
             "values": torch.tensor(values, dtype=torch.float64),
-            "grams": [_grams_to_dict(record.grams) for record in self],
+            "grams": [grams_to_dict(record.grams) for record in self],
+            "folder": None if self.folder is None else str(self.folder.resolve()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the records of `state` in place of those that are here."""
+        self._came_from = None if state["folder"] is None else Path(state["folder"])
         rows = zip(state["steps"].tolist(), state["values"].tolist(), state["grams"], strict=True)
         self._records = [
-            Record(step, dict(zip(state["keys"], values, strict=True)), _grams_from_dict(grams))
+            Record(step, dict(zip(state["keys"], values, strict=True)), grams_from_dict(grams))
             for step, values, grams in rows
         ]
 
@@ -246,28 +245,12 @@ class History:
         return f"no figure '{key}' in the history; close ones: {', '.join(close) or 'none'}."
 
 
-def _to_json(record: Record) -> str:
-    values = {key: value if isfinite(value) else None for key, value in record.values.items()}
-    line = {"step": record.step, "values": values, "grams": _grams_to_dict(record.grams)}
-    return json.dumps(line, allow_nan=False) + "\n"
-
-
-def _from_json(line: str) -> Record:
-    if not line.endswith("\n"):
-        raise ValueError("it has no end")
-    found = json.loads(line)
-    values = {key: nan if value is None else float(value) for key, value in found["values"].items()}
-    return Record(int(found["step"]), values, _grams_from_dict(found["grams"]))
-
-
-def _grams_to_dict(grams: Mapping[str, GramFile]) -> dict[str, dict[str, Any]]:
-    return {
-        site: {"file": g.file, "bands": [[*band] for band in g.bands]} for site, g in grams.items()
-    }
-
-
-def _grams_from_dict(grams: Mapping[str, Mapping[str, Any]]) -> dict[str, GramFile]:
-    return {
-        site: GramFile(str(g["file"]), tuple((str(name), int(n)) for name, n in g["bands"]))
-        for site, g in grams.items()
-    }
+def _put_aside(folder: Path) -> None:
+    """Move the history of another run, and its pictures, out of the way."""
+    if not (folder / FILE_NAME).exists():
+        return
+    aside = next(path for n in count(1) if not (path := folder / f"earlier.{n}").exists())
+    aside.mkdir()
+    for name in (FILE_NAME, GRAM_FOLDER):
+        if (folder / name).exists():
+            (folder / name).replace(aside / name)

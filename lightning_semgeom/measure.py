@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from lightning_semgeom.geometry.gram import cosine_gram, gram_rows
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.spectrum import spectrum_from_sums
-from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
+from lightning_semgeom.geometry.sums import MeanSums, RowSums, mean_sums, row_sums
 
 SIMILARITIES = ("gap", "z", "within", "between", "strength")
 SPECTRUM = ("asymmetry", "participation_ratio", "effective_rank")
@@ -102,6 +103,16 @@ def site_sums(rows: Tensor, plan: SitePlan, mean: Tensor, part: slice | None = N
 
 
 @dataclass(frozen=True)
+class Flaw:
+    """What is wrong with rows that give no figure, seen alike by all processes."""
+
+    kind: str
+    """Which of the flaws it is."""
+    text: str
+    """All about it, in words."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """The figures of one site, and what a picture of it needs."""
 
@@ -113,6 +124,8 @@ class Measurement:
     """fp64 `[m, d]`: the rows of the picture."""
     mean: Tensor
     """fp64 `[d]`: the mean that the rows were centred with."""
+    flaw: Flaw | None
+    """Why figures are NaN that every sound site has; None: they are there."""
 
     def gram(self) -> np.ndarray:
         """Cosines of the pictured rows, fp32 `[m, m]`."""
@@ -120,7 +133,7 @@ class Measurement:
         return picture
 
 
-def measured(sums: SiteSums, plan: SitePlan, mean: Tensor, names: tuple[str, ...]) -> Measurement:
+def measured(sums: SiteSums, plan: SitePlan, mean: MeanSums, names: tuple[str, ...]) -> Measurement:
     """All figures from the sums of a whole site; those over attributes without a name are means."""
     figures = similarity_from_sums(sums.rows, plan.codes.num_values)
     values: dict[str, float] = {}
@@ -132,10 +145,31 @@ def measured(sums: SiteSums, plan: SitePlan, mean: Tensor, names: tuple[str, ...
         figures = spectrum_from_sums(sums.rows.count, sums.rows.second[0], centered=True)
         values |= {metric: figures[metric].item() for metric in SPECTRUM}
     values |= {"rows": sums.rows.count.item(), "skipped": sums.rows.skipped.item()}
-    return Measurement(values, plan.bands, sums.pictured, mean)
+    return Measurement(
+        values, plan.bands, sums.pictured, mean.mean, _flaw(values, mean.not_finite.item(), names)
+    )
+
+
+def _flaw(values: dict[str, float], not_finite: float, names: tuple[str, ...]) -> Flaw | None:
+    rows = values["rows"] + values["skipped"]
+    if not_finite:
+        return Flaw("not finite", f"{not_finite:.0f} of {rows:.0f} rows are NaN or infinite.")
+    if rows < 2:
+        return Flaw("too few", f"{rows:.0f} labelled rows were found, and a pair needs two.")
+    if values["rows"] < 2:
+        return Flaw("no direction", f"all {rows:.0f} rows are zero or equal to each other.")
+    lacking = [
+        f"{pair} of attribute '{name}'"
+        for metric, pair in (("within", "the same value"), ("between", "different values"))
+        for name in names
+        if isnan(values[f"{metric}/{name}"])
+    ]
+    if lacking:
+        return Flaw("no pair", f"no two of {rows:.0f} rows have {'; '.join(lacking)}.")
+    return None
 
 
 def measure(rows: Tensor, plan: SitePlan, names: tuple[str, ...]) -> Measurement:
     """All figures of `rows` `[n, d]`, centred with their own mean, in the order of `plan`."""
-    mean = mean_sums(rows).mean
-    return measured(site_sums(rows, plan, mean), plan, mean, names)
+    mean = mean_sums(rows)
+    return measured(site_sums(rows, plan, mean.mean), plan, mean, names)

@@ -15,9 +15,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lightning_semgeom.faults import PeerError
 
-class PeerError(RuntimeError):
-    """Another process failed at what this one could do."""
+# torch 2.13 warns of the old name.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 @dataclass(frozen=True)
@@ -46,38 +47,48 @@ class Ranks:
         device = trainer.strategy.root_device
         return cls(trainer.global_rank, trainer.world_size, device, copy, copies, mesh)
 
-    def share(self, count: int, part: int, parts: int) -> slice:
-        """The `part`-th of `parts` nearly equal slices of `count` rows."""
-        return slice(count * part // parts, count * (part + 1) // parts)
-
     def add_up(
-        self, parts: Mapping[str, Tensor | Exception], sizes: Mapping[str, int]
+        self,
+        parts: Mapping[str, Tensor | Exception],
+        sizes: Mapping[str, int],
+        trouble: Exception | None = None,
     ) -> dict[str, Tensor | Exception]:
         """Add up what the processes have, in one all-reduce for all `parts`.
 
         Args:
             parts: the same names on all processes, each with fp64 `[m]` or what went wrong.
             sizes: m of each name.
+            trouble: what is to end the run on all processes.
 
         Returns:
             For each name the sum over the processes; where one of them failed, an exception on all.
+
+        Raises:
+            Exception: `trouble`, or PeerError where it is that of another process.
         """
         if self.size == 1:
             return dict(parts)
         packed = torch.zeros(
-            sum(sizes.values()) + len(sizes), dtype=torch.float64, device=self.device
+            1 + len(sizes) + sum(sizes.values()), dtype=torch.float64, device=self.device
         )
-        flags, *rooms = packed.split([len(sizes), *sizes.values()])  # type: ignore[no-untyped-call]
-        for index, (name, room) in enumerate(zip(sizes, rooms, strict=True)):
+        flags, *rooms = packed.split(  # type: ignore[no-untyped-call]
+            [1 + len(sizes), *sizes.values()]
+        )
+        flags[0] = float(trouble is not None)
+        for index, (name, room) in enumerate(zip(sizes, rooms, strict=True), start=1):
             part = parts[name]
             if isinstance(part, Exception):
                 flags[index] = 1
             else:
                 room.copy_(part)
         dist.all_reduce(packed)
+        troubled, *failed = flags.tolist()
+        end = self.agreed(trouble, troubled)
+        if end is not None:
+            raise end
         return {
             name: self.agreed(parts[name], failures) or room
-            for name, room, failures in zip(sizes, rooms, flags.tolist(), strict=True)
+            for name, room, failures in zip(sizes, rooms, failed, strict=True)
         }
 
     def agreed(self, part: object, failures: float) -> Exception | None:
@@ -103,5 +114,5 @@ class Ranks:
     def gathered(self, packed: Tensor) -> Tensor:
         """`packed`, uint8 `[m]`, of all processes: `[size, m]`."""
         found = packed.new_empty(self.size * packed.numel())
-        dist.all_gather_into_tensor(found, packed)
+        _all_gather(found, packed)
         return found.view(self.size, -1)

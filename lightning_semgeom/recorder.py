@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lightning_semgeom.history import GramFile, History, Record
+from lightning_semgeom.faults import attempted
+from lightning_semgeom.history import GRAM_FOLDER, History
 from lightning_semgeom.measure import metric_keys
 from lightning_semgeom.phases import PhaseDetector
+from lightning_semgeom.record import GramFile, Record
 
 HEADLINES = ("gap", "z", "asymmetry")
 MILESTONES = ("onset_step", "peak_step", "collapse_step")
@@ -80,7 +82,7 @@ class Recorder:
 
     def add_gram(self, site: str, gram: np.ndarray, bands: Sequence[tuple[str, int]]) -> None:
         """Keep a Gram picture `[m, m]` of `site` with the record, and what its rows are."""
-        file = f"gram/{site}/{self.begun_step:08d}.npy"
+        file = f"{GRAM_FOLDER}/{site}/{self.begun_step:08d}.npy"
         self._grams[site] = gram, GramFile(file, tuple(bands))
 
     def is_new_maximum(self, site: str, gap: float) -> bool:
@@ -93,12 +95,18 @@ class Recorder:
         Raises:
             OSError: if the history's folder cannot be written; the record is in memory even then.
         """
-        step, folder = self.begun_step, self.history.folder
-        grams = {} if folder is None else self._grams
-        self.step = None
-        self.history.append(Record(step, self.values, {s: file for s, (_, file) in grams.items()}))
-        for gram, kept in grams.values():
-            path = Path(str(folder)) / kept.file
+        step, self.step = self.begun_step, None
+        folder = self.history.folder
+        # Pictures first: a record on disk names none that is not there.
+        fault = None if folder is None else attempted(self._save_grams, folder)
+        kept = {} if folder is None or fault else self._grams
+        self.history.append(Record(step, self.values, {s: file for s, (_, file) in kept.items()}))
+        if fault is not None:
+            raise fault
+
+    def _save_grams(self, folder: Path) -> None:
+        for gram, kept in self._grams.values():
+            path = folder / kept.file
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, gram)
 

@@ -7,14 +7,13 @@ from functools import partial
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.loggers import Logger
 
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange
-from lightning_semgeom.faults import Faults, attempted
+from lightning_semgeom.faults import Faults, UndefinedError, attempted
 from lightning_semgeom.geometry.classes import class_means
 from lightning_semgeom.loggers import run_folder
 from lightning_semgeom.measure import Measurement, measure, plan_site
@@ -54,8 +53,8 @@ class Run:
         self._ranks = ranks
         self._gram_size = gram_size
         self._is_gram_due = is_gram_due
-        self._faults = Faults(on_error)
-        self._untold: Exception | None = None
+        self._faults = Faults(on_error, is_first=ranks.rank == 0)
+        self._unwritten: Exception | None = None
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
         self._exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
 
@@ -77,12 +76,13 @@ class Run:
 
     def begin(self, trainer: pl.Trainer, model: pl.LightningModule, step: int) -> None:
         """Start the record of `step` with what needs its weights and no training batch."""
-        self.agree()
         self.recorder.begin(step)
         if self._capture.weight_sites:
             with self._capture.weights(trainer.strategy.model or model) as owned:
-                figures = self._weights.measure(owned)
+                figures = self._weights.measure(owned, self._unwritten)
             self._add(figures)
+        else:
+            self.agree()
         if self._capture.reads_probe:
             self._add_hidden(self._capture.run_probe(trainer, model))
         if not self.reads_training_batch:
@@ -106,42 +106,51 @@ class Run:
         the `log_every_n_steps` grid.
         """
         step = self.recorded_step = self.recorder.begun_step
-        self._tell("the history is not written", step, self.recorder.finish)
+        self._faults.tell("figures are missing", step)
+        self._write("history", step, self.recorder.finish)
         for logger in loggers:
             log = partial(logger.log_metrics, dict(self.recorder.values), step=step)
-            self._tell(f"{type(logger).__name__} is not told", step, log)
+            self._write(type(logger).__name__, step, log)
 
     def open_history(self, trainer: pl.Trainer, folder: str) -> None:
         """Write the history into `folder` of the trainer's run."""
         opening = partial(self.recorder.history.open, run_folder(trainer) / folder)
-        self._tell("the history is not written", None, opening)
+        self._write("history", None, opening)
 
     def agree(self) -> None:
         """With on_error="raise" tell all processes of a fault in one that writes, and raise it."""
-        if self._ranks.size == 1 or not self._faults.raises:
-            return
-        own = self._untold or torch.zeros(0, dtype=torch.float64)
-        for found in self._ranks.add_up({"writing": own}, {"writing": 0}).values():
-            if isinstance(found, Exception):
-                raise found
+        if self._faults.raises:
+            self._ranks.add_up({}, {}, self._unwritten)
 
     def disarm(self) -> None:
         """Leave no hook on the model."""
         self._capture.disarm()
 
-    def _tell(self, what: str, step: int | None, write: Callable[[], None]) -> None:
+    def _write(self, where: str, step: int | None, write: Callable[[], None]) -> None:
         """Write to somewhere outside; only the first process does."""
         fault = attempted(write)
         if fault is None:
             return
         if self._ranks.size > 1 and self._faults.raises:
-            self._untold = self._untold or fault
+            self._unwritten = self._unwritten or fault
         else:
-            self._faults.tell(fault, what, step, input_proven=True)
+            self._faults.add(where, fault)
+            self._faults.tell("a record is not written", step)
 
     def _add_hidden(self, captured: Mapping[str, HiddenRows | Exception]) -> None:
-        found = self._exchange.all_rows(captured)
+        found = self._exchange.all_rows(
+            {site: self._without_gaps(site, rows) for site, rows in captured.items()}
+        )
         self._add({site: attempted(self._measure_hidden, rows) for site, rows in found.items()})
+
+    def _without_gaps(self, site: str, found: HiddenRows | Exception) -> HiddenRows | Exception:
+        """With on_error="raise" nothing where a batch of several failed, else what there is."""
+        if isinstance(found, Exception) or found.lacks is None:
+            return found
+        if self._faults.raises:
+            return found.lacks
+        self._faults.add(site, found.lacks)
+        return found
 
     def _measure_hidden(self, hidden: HiddenRows) -> Measurement:
         # Positions with the same label share all attributes and are alike for other reasons;
@@ -150,17 +159,23 @@ class Run:
         return measure(rows, plan_site(self._table, labels, self._gram_size), self._table.names)
 
     def _add(self, figures: Mapping[str, Measurement | Exception]) -> None:
-        """Put figures into the record, with a picture where one is due or a gap is the largest."""
+        """Put figures into the record, or keep what was wrong."""
         for site, found in figures.items():
-            if isinstance(found, Exception):
-                self._faults.tell(
-                    found, f"{site} is not captured", self.recorder.step, self._is_proven
-                )
+            fault = attempted(self._put, site, found)
+            if fault is None:
                 continue
-            largest = self.recorder.is_new_maximum(site, found.values["gap"])
-            self.recorder.add(site, found.values)
-            if largest or self._is_gram_due(self.recorder.begun_step):
-                self.recorder.add_gram(site, found.gram(), found.bands)
+            if not isinstance(fault, UndefinedError) and not self._is_proven:
+                raise fault
+            self._faults.add(site, fault)
+
+    def _put(self, site: str, found: Measurement) -> None:
+        """Put figures into the record, with a picture where one is due or a gap is the largest."""
+        largest = self.recorder.is_new_maximum(site, found.values["gap"])
+        self.recorder.add(site, found.values)
+        if largest or self._is_gram_due(self.recorder.begun_step):
+            self.recorder.add_gram(site, found.gram(), found.bands)
+        if found.flaw is not None:
+            raise UndefinedError(found.flaw.kind, found.flaw.text)
 
     @property
     def _is_proven(self) -> bool:

@@ -46,12 +46,18 @@ class WeightFigures:
         self._plans: dict[str, SitePlan] = {}
 
     def measure(
-        self, owned: Mapping[str, OwnedRows | Exception]
+        self, owned: Mapping[str, OwnedRows | Exception], trouble: Exception | None
     ) -> dict[str, Measurement | Exception]:
-        """The figures of each site, or what was wrong with it on this process or on another."""
+        """The figures of each site, or what was wrong with it on this process or on another.
+
+        Args:
+            owned: this process's rows of each site.
+            trouble: what is to end the run on all processes; see `Ranks.add_up`.
+        """
         means = self._ranks.add_up(
             {site: attempted(self._mean, site, rows) for site, rows in owned.items()},
-            {site: width + 1 for site, width in self._widths.items()},
+            {site: MeanSums.packed_size(width) for site, width in self._widths.items()},
+            trouble,
         )
         sizes = {
             site: SiteSums.packed_size(self._plans[site], self._widths[site])
@@ -79,4 +85,4 @@ class WeightFigures:
     def _figures(self, site: str, mean: Tensor, sums: Tensor) -> Measurement:
         plan = self._plans[site]
         whole = SiteSums.unpacked(sums, plan, self._widths[site])
-        return measured(whole, plan, MeanSums.unpacked(mean).mean, self._table.names)
+        return measured(whole, plan, MeanSums.unpacked(mean), self._table.names)

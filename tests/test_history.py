@@ -1,13 +1,14 @@
 import json
 import math
 import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_semgeom import History
-from lightning_semgeom.history import GramFile, Record
+from lightning_semgeom.record import GramFile, Record
 
 
 def record(step, gap=0.5):
@@ -84,15 +85,34 @@ def test_records_from_a_checkpoint_cut_the_file_back(tmp_path):
     assert [r.step for r in History.load(tmp_path)] == [0, 1, 5]
     resumed.append(record(7))
     assert [r.step for r in History.load(tmp_path)] == [0, 1, 5, 7]
-    assert not list(tmp_path.glob("history.*.jsonl"))
+    assert not list(tmp_path.glob("earlier.*"))
 
 
-def test_the_file_of_another_run_is_kept_aside(tmp_path):
-    for steps in ((0, 1, 5), (0, 1), (0,)):
+def save_gram(folder, step, value):
+    (folder / "gram").mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"gram/{step}.npy", np.full((2, 2), value, dtype=np.float32))
+
+
+def test_what_another_run_left_is_kept_aside_with_its_pictures(tmp_path):
+    for value, steps in enumerate([(0, 1, 5), (0, 1), (0,)]):
         filled(tmp_path, steps)
-    assert len(History.load(tmp_path)) == 1
-    assert len(History.load(tmp_path / "history.1.jsonl")) == 3
-    assert len(History.load(tmp_path / "history.2.jsonl")) == 2
+        save_gram(tmp_path, 0, value)
+    for value, folder in enumerate(["earlier.1", "earlier.2", "."]):
+        kept = History.load(tmp_path / folder)
+        assert len(kept) == 3 - value
+        assert (kept.gram("unembedding", 0)[0] == value).all()
+
+
+def test_pictures_come_along_into_another_folder(tmp_path):
+    first = filled(tmp_path / "first")
+    save_gram(tmp_path / "first", 1, 0.5)
+    resumed = History()
+    resumed.load_state_dict(first.state_dict())
+    resumed.open(tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    read = History.load(tmp_path / "second")
+    assert (read.gram("unembedding", 1)[0] == 0.5).all()
+    assert read.gram_steps("unembedding") == [1]  # the others were never on disk
 
 
 def test_the_state_is_read_by_torch_load_with_weights_only(tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lightning_semgeom import History, PhaseDetector
-from lightning_semgeom.history import Record
 from lightning_semgeom.plots import gram_figure, timeline
+from lightning_semgeom.record import Record
 
 
 def run(gap=lambda step, a: math.exp(-((math.log((step + 1) / 40)) ** 2)) / (a + 2)):

@@ -12,11 +12,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 OPTIONAL = {"wandb", "tokenizers", "transformers", "matplotlib", "pandas", "tensorboard", "sklearn"}
 # Each room may import from those before it.
 ORDER = [
-    {"_version", "attributes", "geometry", "ranks", "faults"},
+    {"_version", "attributes", "geometry", "faults"},
+    {"ranks"},
     {"capture"},
     {"measure"},
     {"weights"},
     {"phases"},
+    {"record"},
     {"history"},
     {"loggers", "plots"},
     {"recorder"},

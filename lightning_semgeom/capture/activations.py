@@ -26,14 +26,19 @@ class HiddenRows:
     """`[m, d]`, in the dtype of the module's output."""
     labels: Tensor
     """int64 `[m]`: the table's row of each."""
+    lacks: Exception | None = None
+    """Why rows of some batches are not there; None: all are."""
 
     @classmethod
-    def joined(cls, parts: Sequence[HiddenRows], limit: int | None = None) -> HiddenRows:
+    def joined(
+        cls,
+        parts: Sequence[HiddenRows],
+        limit: int | None = None,
+        lacks: Exception | None = None,
+    ) -> HiddenRows:
         """The first `limit` rows of all parts, one part after the other."""
-        if len(parts) == 1 and limit is None:
-            return parts[0]
         rows, labels = ([getattr(part, name) for part in parts] for name in ("rows", "labels"))
-        return cls(torch.cat(rows)[:limit], torch.cat(labels)[:limit])
+        return cls(torch.cat(rows)[:limit], torch.cat(labels)[:limit], lacks)
 
 
 class HiddenCapture:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,17 @@ from torch import nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
-from lightning_semgeom.capture.shards import OwnedRows, gathered_flat_parameters, owned_rows
+from lightning_semgeom.capture.shards import (
+    OwnedRows,
+    flat_units,
+    gathered_flat_parameters,
+    owned_rows,
+)
 from lightning_semgeom.capture.sites import (
     find_embedding,
     find_hidden,
     find_unembedding,
+    site_shape,
     site_weight,
 )
 from lightning_semgeom.faults import attempted
@@ -55,15 +61,16 @@ class Capture:
         ranks: Ranks,
     ) -> None:
         self._weights: dict[str, nn.Module] = {}
+        self.widths: dict[str, int] = {}
         for site, wanted, find in (
             ("unembedding", unembedding, find_unembedding),
             ("embedding", embedding, find_embedding),
         ):
             if wanted:
                 name, module = find(model, wanted, num_rows)
-                _check_length(num_rows, site_weight(module).shape[0], f"{site} '{name}'")
+                rows, self.widths[site] = site_shape(module)
+                _check_length(num_rows, rows, f"{site} '{name}'")
                 self._weights[site] = module
-        self.widths = {site: site_weight(m).shape[1] for site, m in self._weights.items()}
         modules = find_hidden(model, hidden)
         self._hidden = HiddenCapture({f"hidden.{n}": m for n, m in modules.items()}, reader)
         self._limit = max_positions
@@ -128,29 +135,42 @@ class Capture:
         Each process runs all of them, since a sharded model needs all processes in its forward, and
         keeps its part of the rows.
         """
-        try:
-            return _joined(list(self._probed(trainer, model)), self.capacity)
-        except Exception as fault:
-            return dict.fromkeys(self.hidden_sites, fault)
+        with isolate_rng(), _evaluation_mode(model):
+            batches = attempted(self._all_probe_batches)
+            if isinstance(batches, Exception):
+                return dict.fromkeys(self.hidden_sites, batches)
+            parts = [self._probed(trainer, model, *numbered) for numbered in enumerate(batches)]
+        return {
+            site: _joined([part[site] for part in parts], self.capacity)
+            for site in self.hidden_sites
+        }
+
+    def _all_probe_batches(self) -> list[Any]:
+        if self._probe_batches is None:
+            self._probe_batches = list(self._probe or ())
+        if not self._probe_batches:
+            raise ValueError("probe has no batch.")
+        return self._probe_batches
 
     def _probed(
-        self, trainer: pl.Trainer, model: pl.LightningModule
-    ) -> Iterator[dict[str, HiddenRows | Exception]]:
+        self, trainer: pl.Trainer, model: pl.LightningModule, index: int, stored: Any
+    ) -> dict[str, HiddenRows | Exception]:
+        """What one batch of the probe gives, or what was wrong, by site."""
         ranks = self._ranks
-        with isolate_rng(), _evaluation_mode(model):
-            if self._probe_batches is None:
-                self._probe_batches = list(self._probe or ())
-            for index, stored in enumerate(self._probe_batches):
-                batch = trainer.strategy.batch_to_device(stored)
-                self._hidden.arm(
-                    batch, Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
-                )
-                try:
-                    with trainer.precision_plugin.forward_context():
-                        model.predict_step(batch, index)
-                finally:
-                    self.disarm()
-                yield self.collect()
+        share = Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
+        # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
+        flat = bool(flat_units(trainer.strategy.model or model))
+        predict = trainer.strategy.predict_step if flat else model.predict_step
+        try:
+            batch = trainer.strategy.batch_to_device(stored)
+            self._hidden.arm(batch, share)
+            with trainer.precision_plugin.forward_context():
+                predict(batch, index)
+        except Exception as fault:
+            return dict.fromkeys(self.hidden_sites, fault)
+        finally:
+            self.disarm()
+        return self.collect()
 
 
 @contextmanager
@@ -166,17 +186,19 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _joined(
-    parts: Sequence[Mapping[str, HiddenRows | Exception]], limit: int
-) -> dict[str, HiddenRows | Exception]:
-    """The rows of several batches one after the other, at most `limit` of each site."""
-    answer: dict[str, HiddenRows | Exception] = {}
-    for site in parts[0] if parts else ():
-        found = [part[site] for part in parts]
-        faults = [part for part in found if isinstance(part, Exception)]
-        whole = [part for part in found if not isinstance(part, Exception)]
-        answer[site] = faults[0] if faults else HiddenRows.joined(whole, limit)
-    return answer
+def _joined(parts: Sequence[HiddenRows | Exception], limit: int) -> HiddenRows | Exception:
+    """The rows of several batches one after the other, at most `limit` of them."""
+    faults = [part for part in parts if isinstance(part, Exception)]
+    found = [part for part in parts if not isinstance(part, Exception)]
+    if not found:
+        return faults[0]
+    if not faults:
+        return HiddenRows.joined(found, limit)
+    lacks = ValueError(
+        f"{len(faults)} of {len(parts)} probe batches are left out; the first of them because of "
+        f"{type(faults[0]).__name__}: {faults[0]}"
+    )
+    return HiddenRows.joined(found, limit, lacks)
 
 
 def _check_length(num_rows: int, site_rows: int, site: str) -> None:

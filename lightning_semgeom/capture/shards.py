@@ -51,8 +51,8 @@ def owned_rows(weight: Tensor, ranks: Ranks) -> OwnedRows:
     rows, first, holder, holders = weight.detach(), 0, ranks.rank, ranks.size
     if isinstance(rows, DTensor):
         rows, first, holder, holders = _local_rows(rows, ranks)
-    mine = ranks.share(rows.shape[0], holder, holders)
-    return OwnedRows(rows[mine], first + mine.start, weight.shape[0])
+    start, end = (rows.shape[0] * part // holders for part in (holder, holder + 1))
+    return OwnedRows(rows[start:end], first + start, weight.shape[0])
 
 
 def _local_rows(weight: DTensor, ranks: Ranks) -> tuple[Tensor, int, int, int]:
@@ -89,6 +89,11 @@ def _outside(names: Sequence[str], ranks: Ranks) -> list[tuple[int, int]]:
     return [(mesh.get_local_rank(), mesh.size()) for mesh in rest]
 
 
+def flat_units(model: nn.Module) -> list[nn.Module]:
+    """The parts of `model` whose weights FullyShardedDataParallel keeps flat and cut."""
+    return list(FullyShardedDataParallel.fsdp_modules(model))
+
+
 @contextmanager
 def gathered_flat_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
     """Have the weights of `modules` whole where FullyShardedDataParallel keeps them flat and cut.
@@ -97,7 +102,7 @@ def gathered_flat_parameters(model: nn.Module, modules: Sequence[nn.Module]) -> 
         model: what the strategy trains.
         modules: those whose weights are looked at. Only the units around them are gathered.
     """
-    units = FullyShardedDataParallel.fsdp_modules(model)
+    units = flat_units(model)
     around = {
         id(unit): unit
         for module in modules

@@ -79,7 +79,7 @@ def find_embedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple
     if answered is not None:
         return answered
     tables = {n: m for n, m in names.items() if hasattr(m, "num_embeddings") and _has_matrix(m)}
-    fitting = {n: m for n, m in tables.items() if site_weight(m).shape[0] >= num_rows}
+    fitting = {n: m for n, m in tables.items() if site_shape(m)[0] >= num_rows}
     if len(fitting) == 1:
         return next(iter(fitting.items()))
     found = "several modules may be" if fitting else "no module was found that is"
@@ -109,9 +109,17 @@ def find_hidden(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Modul
 
 
 def site_weight(module: nn.Module) -> Tensor:
-    """The weight `[rows, d]` of a module found above."""
+    """The weight of a module found above: `[rows, d]`, where no strategy keeps it in pieces."""
     weight: Tensor = module.weight  # type: ignore[assignment]
     return weight
+
+
+def site_shape(module: nn.Module) -> tuple[int, int]:
+    """Rows and width of the weight of a module found above."""
+    shape = _shape(module)
+    if shape is None:
+        raise ValueError(f"a {type(module).__name__} has no weight [rows, d].")
+    return shape
 
 
 def _named(names: dict[str, nn.Module], wanted: str, argument: str) -> nn.Module:
@@ -138,8 +146,20 @@ def _answered(names: dict[str, nn.Module], method: str) -> tuple[str, nn.Module]
 
 
 def _has_matrix(module: nn.Module) -> bool:
+    return _shape(module) is not None
+
+
+def _shape(module: nn.Module) -> tuple[int, int] | None:
     weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and weight.ndim == 2
+    if not isinstance(weight, Tensor):
+        return None
+    if weight.ndim == 2:
+        return weight.shape[0], weight.shape[1]
+    # A strategy that has cut the weight leaves the module's own word for its size.
+    for rows, width in (("out_features", "in_features"), ("num_embeddings", "embedding_dim")):
+        if isinstance(getattr(module, rows, None), int):
+            return getattr(module, rows), getattr(module, width)
+    return None
 
 
 def _is_linear(module: nn.Module) -> bool:

@@ -54,9 +54,14 @@ def block_buffer(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty(first.stop, rows.shape[1], dtype=dtype, device=rows.device)
 
 
+def finite_rows(block: Tensor) -> Tensor:
+    """Which rows have finite entries alone, bool `[b]`."""
+    return torch.isfinite(block).all(1)
+
+
 def valid_rows(block: Tensor) -> Tensor:
     """Which rows are finite and not zero, bool `[b]`."""
-    return torch.isfinite(block).all(1) & (block != 0).any(1)
+    return finite_rows(block) & (block != 0).any(1)
 
 
 def has_zero_row(block: Tensor) -> bool:

@@ -22,6 +22,7 @@ from lightning_semgeom.geometry.blocks import (
     block_dtype,
     block_slices,
     check_rows,
+    finite_rows,
     has_zero_row,
     sums_device,
     unit_blocks,
@@ -41,6 +42,8 @@ class MeanSums:
     """fp64 `[d]`: sum of the valid rows."""
     count: Tensor
     """fp64 `[]`: number of the valid rows."""
+    not_finite: Tensor
+    """fp64 `[]`: number of the rows with an entry that is not finite."""
 
     @property
     def mean(self) -> Tensor:
@@ -48,17 +51,22 @@ class MeanSums:
         return self.total / self.count
 
     def packed(self) -> Tensor:
-        """All sums as one fp64 `[d + 1]`, to be added up over processes."""
-        return torch.cat([self.total, self.count[None]])
+        """All sums as one fp64 vector of `packed_size` entries."""
+        return torch.cat([self.total, torch.stack([self.count, self.not_finite])])
+
+    @staticmethod
+    def packed_size(width: int) -> int:
+        """How many entries `packed` has."""
+        return width + 2
 
     @classmethod
     def unpacked(cls, packed: Tensor) -> MeanSums:
         """The sums that `packed` holds."""
-        return cls(packed[:-1], packed[-1])
+        return cls(packed[:-2], packed[-2], packed[-1])
 
 
 def mean_sums(rows: Tensor) -> MeanSums:
-    """Sum and count of the rows that are finite and not zero.
+    """Sum and count of the rows that are finite and not zero, and the count of those not finite.
 
     Args:
         rows: `[n, d]`, any floating point dtype.
@@ -66,7 +74,7 @@ def mean_sums(rows: Tensor) -> MeanSums:
     rows = rows.detach()
     dtype, device = block_dtype(rows), sums_device(rows)
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=device)
-    count = torch.zeros((), dtype=torch.float64, device=device)
+    count, not_finite = torch.zeros(2, dtype=torch.float64, device=device)
     # Adding x - x_0 instead of x keeps fp32 exact enough when the mean is long, the spread small.
     origin = _first_valid_row(rows).to(dtype)
     buffer = block_buffer(rows, dtype)
@@ -79,9 +87,10 @@ def mean_sums(rows: Tensor) -> MeanSums:
             valid = valid_rows(block)
             partial = shifted.masked_fill_(~valid[:, None], 0).sum(0)
             found = int(valid.sum())
+            not_finite += (~finite_rows(block)).sum().to(device)
         total += partial.to(total)
         count += found
-    return MeanSums(total + count * origin.to(total), count)
+    return MeanSums(total + count * origin.to(total), count, not_finite)
 
 
 def _first_valid_row(rows: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""A training script as a user writes it: `python -m tests.distributed.launched FOLDER STRATEGY N`."""
+"""A training script as a user has it: `python -m tests.distributed.launched DIR STRATEGY N`."""
 
 import sys
 
 from lightning.pytorch.strategies import DDPStrategy
 
 from tests.distributed import models
-from tests.distributed.worker import geometry
+from tests.distributed.jobs import geometry
 
 START_METHODS = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
 

@@ -3,6 +3,7 @@
 import lightning.pytorch as pl
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable
@@ -66,6 +67,57 @@ class ShardedModel(PathModel):
         if not self.is_sharded:
             self.is_sharded = True
             self.shard(self, self.device_mesh)
+
+
+class TwoOptimizers(PathModel):
+    """Optimises by hand, its embedding apart from the rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        first, second = self.optimizers()
+        first.zero_grad()
+        second.zero_grad()
+        self.manual_backward(loss)
+        first.step()
+        second.step()
+
+    def configure_optimizers(self):
+        rest = [*self.body.parameters(), *self.lm_head.parameters()]
+        return Prescribed(self.embed.parameters()), Prescribed(rest)
+
+
+class Checkpointed(PathModel):
+    """Runs its body again in the backward instead of keeping what it needs."""
+
+    def forward(self, batch):
+        hidden = checkpoint(self.body, self.embed(batch["x"]), use_reentrant=False)
+        return self.lm_head(hidden)
+
+
+class Resumable:
+    """Goes on in the middle of an epoch where a checkpoint was saved."""
+
+    def __init__(self, loader):
+        self.batches, self.following = list(loader), 0
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        self.following %= len(self.batches)
+        while self.following < len(self.batches):
+            self.following += 1
+            yield self.batches[self.following - 1]
+
+    def state_dict(self):
+        return {"following": self.following}
+
+    def load_state_dict(self, state):
+        self.following = state["following"]
 
 
 def table(tokens=13):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from lightning_semgeom import History
+from tests import figures
 from tests.distributed import worker
 
 
@@ -34,4 +35,4 @@ def test_the_history_is_that_of_one_process(tmp_path, alone, strategy, devices):
     history = History.load(tmp_path / "semgeom")
     assert [record.step for record in history] == [step for step, _ in alone]
     for record, (_, expected) in zip(history, alone, strict=True):
-        assert dict(record.values) == pytest.approx(expected, rel=1e-4, abs=1e-5, nan_ok=True)
+        figures.assert_same(dict(record.values), expected)

@@ -1,0 +1,29 @@
+"""The jobs whose figures are compared with those of one process, by number of processes."""
+
+JOBS = {
+    2: [
+        "ddp",
+        "ddp_probe",
+        "fsdp2",
+        "fsdp2_probe",
+        "fsdp2_tied",
+        "tensor_rows",
+        "tensor_columns",
+        "ddp_double",
+        "ddp_raise",
+        "ddp_hidden_alone",
+        "ddp_accumulated",
+        "ddp_bf16",
+        "ddp_two_optimizers",
+        "ddp_checkpointed",
+        "ddp_compiled",
+        "ddp_resumed",
+        "fsdp2_double",
+        "fsdp1",
+        "fsdp1_probe",
+        "fsdp1_wrapped_by_the_user",
+    ],
+    3: ["ddp", "ddp_probe", "ddp_accumulated", "fsdp2", "fsdp2_empty_shard", "fsdp1"],
+    4: ["two_dimensions"],
+}
+CASES = [(size, name) for size, names in JOBS.items() for name in names]

@@ -1,0 +1,83 @@
+"""Jobs in which one process alone fails."""
+
+import warnings
+
+import pytest
+from lightning.pytorch.strategies import DDPStrategy
+
+from lightning_semgeom.measure import site_sums
+from tests.distributed import models
+from tests.distributed.jobs import geometry
+
+
+class Failing:
+    """Labels that cannot be read at some calls, on the second process alone."""
+
+    def __init__(self, rank, calls):
+        self.fails = calls if rank == 1 else ()
+        self.calls = 0
+
+    def __call__(self, batch):
+        self.calls += 1
+        if self.calls - 1 in self.fails:
+            raise RuntimeError("the labels are gone")
+        return batch["labels"]
+
+
+class FailingSums:
+    """Sums that cannot be taken at some calls, on the second process alone."""
+
+    def __init__(self, rank, calls):
+        self.fails = calls if rank == 1 else ()
+        self.calls = 0
+
+    def __call__(self, *arguments):
+        self.calls += 1
+        if self.calls - 1 in self.fails:
+            raise MemoryError("no memory is left")
+        return site_sums(*arguments)
+
+
+def one_process_fails(folder, rank, size, labels=(2,), sums=(2,), **options):
+    """Train while the second process fails; answer with the end of it as well."""
+    with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("always")
+        patch.setattr("lightning_semgeom.weights.site_sums", FailingSums(rank, sums))
+        model = models.PathModel()
+        callback = geometry(labels=Failing(rank, labels), **options)
+        strategy = DDPStrategy(process_group_backend="gloo")
+        trainer = models.trainer(folder, callback, strategy=strategy, devices=size)
+        raised = None
+        try:
+            trainer.fit(model, models.batches(rank, size))
+        except Exception as fault:
+            raised = f"{type(fault).__name__}: {fault}"
+    return {
+        "records": [[record.step, dict(record.values)] for record in callback.history],
+        "warnings": [str(w.message) for w in caught if "SemanticGeometry" in str(w.message)],
+        "raised": raised,
+        "steps": trainer.global_step,
+        "hooks": sum(len(module._forward_hooks) for module in model.modules()),
+        "weights": [float(p.double().sum()) for p in model.parameters()],
+    }
+
+
+def one_fails_warn(folder, rank, size):
+    return one_process_fails(folder, rank, size)
+
+
+def one_fails_raise(folder, rank, size):
+    return one_process_fails(folder, rank, size, labels=(), on_error="raise")
+
+
+def one_fails_at_first(folder, rank, size):
+    return one_process_fails(folder, rank, size, labels=(0,), sums=())
+
+
+def nobody_fails(folder, rank, size):
+    return one_process_fails(folder, rank, size, labels=(), sums=())
+
+
+def folder_fails_raise(folder, rank, size):
+    (folder / "semgeom").touch()  # a file where the folder should be
+    return one_process_fails(folder, rank, size, labels=(), sums=(), on_error="raise")
