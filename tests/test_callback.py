@@ -339,57 +339,6 @@ def test_arguments_that_make_no_sense_are_refused_at_once(options, message):
         SemanticGeometry(**({"attributes": models.table()} | options))
 
 
-class Breaking(models.TinyModel):
-    """Its head becomes NaN for the updates after the tenth."""
-
-    def on_train_batch_start(self, batch, batch_idx):
-        if batch_idx == 10:
-            with torch.no_grad():
-                self.lm_head.weight.fill_(math.nan)
-
-
-def test_nan_weights_give_nan_and_leave_the_run_alone(tmp_path):
-    callback = geometry(growth=None)
-    fit(tmp_path, callback, model=Breaking())
-    gaps = [record.values["semgeom_unembedding/gap"] for record in callback.history]
-    assert [math.isnan(gap) for gap in gaps] == [False, False, False, True, True, True]
-    assert callback.history.records[-1].values["semgeom_unembedding/skipped"] == 12
-
-
-class Skipping(models.TinyModel):
-    """Does not call its body after the fifth batch."""
-
-    def training_step(self, batch, batch_idx):
-        if batch_idx < 6:
-            return super().training_step(batch, batch_idx)
-        logits = self.lm_head(self.embed(batch["x"]))
-        return nn.functional.cross_entropy(
-            logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=-100
-        )
-
-
-def test_a_fault_during_training_is_one_warning_and_nan(tmp_path):
-    callback = geometry(growth=None)
-    with pytest.warns(UserWarning, match=r"no forward of this batch called hidden.body") as caught:
-        fit(tmp_path, callback, model=Skipping())
-    assert sum("hidden.body" in str(warning.message) for warning in caught) == 1
-    gaps = [record.values["semgeom_hidden.body/gap"] for record in callback.history]
-    assert [math.isnan(gap) for gap in gaps] == [False, False, True, True, True, True]
-
-
-def test_with_raise_the_same_fault_ends_the_run(tmp_path):
-    with pytest.raises(ValueError, match=r"no forward of this batch called hidden.body"):
-        fit(tmp_path, geometry(growth=None, on_error="raise"), model=Skipping())
-
-
-def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path):
-    (tmp_path / "semgeom").write_text("a file where the folder should be")
-    callback = geometry()
-    with pytest.warns(UserWarning, match="the history is not written.*FileExistsError"):
-        fit(tmp_path, callback)
-    assert steps_of(callback.history)[-1] == 20
-
-
 def test_after_an_exception_no_hook_is_left(tmp_path):
     class Failing(models.TinyModel):
         def training_step(self, batch, batch_idx):

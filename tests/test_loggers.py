@@ -107,7 +107,9 @@ class FailingLogger(CSVLogger):
 
 def test_a_logger_that_raises_is_one_warning_and_the_others_are_told(tmp_path):
     failing, other = FailingLogger(tmp_path / "a"), CSVLogger(tmp_path / "b")
-    with pytest.warns(UserWarning, match="FailingLogger is not told at step 4") as caught:
+    with pytest.warns(
+        UserWarning, match="not written at step 4.\n  FailingLogger: ConnectionError"
+    ) as caught:
         history = fit(tmp_path, failing, other)
     assert sum("FailingLogger" in str(warning.message) for warning in caught) == 1
     with open(f"{other.log_dir}/metrics.csv", encoding="utf-8") as file:

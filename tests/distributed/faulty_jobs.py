@@ -38,15 +38,25 @@ class FailingSums:
         return site_sums(*arguments)
 
 
-def one_process_fails(folder, rank, size, labels=(2,), sums=(2,), **options):
+def trainer_of(folder, size, *callbacks):
+    strategy = DDPStrategy(process_group_backend="gloo")
+    return models.trainer(folder, *callbacks, strategy=strategy, devices=size)
+
+
+def without_callback(folder, rank, size):
+    model = models.LearningModel()
+    trainer_of(folder, size).fit(model, models.batches(rank, size))
+    return {"weights": [p.tolist() for p in model.parameters()]}
+
+
+def one_process_fails(folder, rank, size, labels=(2,), sums=(2,), model=None, **options):
     """Train while the second process fails; answer with the end of it as well."""
     with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("always")
         patch.setattr("lightning_semgeom.weights.site_sums", FailingSums(rank, sums))
-        model = models.PathModel()
+        model = model or models.LearningModel()
         callback = geometry(labels=Failing(rank, labels), **options)
-        strategy = DDPStrategy(process_group_backend="gloo")
-        trainer = models.trainer(folder, callback, strategy=strategy, devices=size)
+        trainer = trainer_of(folder, size, callback)
         raised = None
         try:
             trainer.fit(model, models.batches(rank, size))
@@ -58,7 +68,7 @@ def one_process_fails(folder, rank, size, labels=(2,), sums=(2,), **options):
         "raised": raised,
         "steps": trainer.global_step,
         "hooks": sum(len(module._forward_hooks) for module in model.modules()),
-        "weights": [float(p.double().sum()) for p in model.parameters()],
+        "weights": [p.tolist() for p in model.parameters()],
     }
 
 
@@ -76,6 +86,17 @@ def one_fails_at_first(folder, rank, size):
 
 def nobody_fails(folder, rank, size):
     return one_process_fails(folder, rank, size, labels=(), sums=())
+
+
+class NanFromThird(models.LearningModel):
+    def on_train_batch_start(self, batch, batch_idx):
+        if batch_idx == 3:
+            self.lm_head.weight.data.fill_(float("nan"))
+
+
+def nan_raise(folder, rank, size):
+    model = NanFromThird()
+    return one_process_fails(folder, rank, size, (), (), model, on_error="raise")
 
 
 def folder_fails_raise(folder, rank, size):

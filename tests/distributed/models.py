@@ -98,6 +98,13 @@ class Checkpointed(PathModel):
         return self.lm_head(hidden)
 
 
+class LearningModel(PathModel):
+    """Learns, so that whatever disturbs it shows in its weights."""
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=0.02)
+
+
 class Resumable:
     """Goes on in the middle of an epoch where a checkpoint was saved."""
 

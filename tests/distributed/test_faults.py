@@ -7,10 +7,12 @@ import pytest
 from tests.distributed.launch import launch
 
 NAMES = [
+    "without_callback",
     "nobody_fails",
     "one_fails_warn",
     "one_fails_raise",
     "one_fails_at_first",
+    "nan_raise",
     "folder_fails_raise",
 ]
 
@@ -35,9 +37,14 @@ def test_both_skip_what_one_could_not_capture(found):
                 assert sites == {"semgeom_hidden.body", "semgeom_hidden.body.0"}
             else:
                 assert not sites
-        assert ours["weights"] == undisturbed["weights"]
         assert ours["steps"] == 7
         assert ours["hooks"] == 0
+
+
+def test_training_is_bit_equal_to_a_run_without_the_callback(found):
+    plain = [process["weights"] for process in found["without_callback"]]
+    for name in ("nobody_fails", "one_fails_warn"):
+        assert [process["weights"] for process in found[name]] == plain
 
 
 def test_each_process_says_once_what_it_knows(found):
@@ -55,6 +62,13 @@ def test_with_raise_both_raise(found):
     assert first["raised"].startswith("PeerError: 1 of 2 processes failed here")
     assert second["raised"] == "MemoryError: no memory is left"
     assert first["steps"] == second["steps"] < 7
+
+
+def test_what_all_see_with_raise_ends_both_at_the_same_step(found):
+    first, second = found["nan_raise"]
+    assert first["raised"] == "UndefinedError: 13 of 13 rows are NaN or infinite."
+    assert first["raised"] == second["raised"]
+    assert first["steps"] == second["steps"] == 4
 
 
 def test_bad_input_of_one_process_ends_both(found):
