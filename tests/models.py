@@ -55,6 +55,60 @@ class WeightsByStep(pl.Callback):
         self.heads[int(updates)] = pl_module.lm_head.weight.detach().clone()
 
 
+class HiddenByStep(pl.Callback):
+    """What the body gave at each number of updates, and the head then, by a hook of its own."""
+
+    def __init__(self):
+        self.hidden, self.heads = {}, {}
+
+    def on_train_start(self, trainer, pl_module):
+        pl_module.body.register_forward_hook(self.keep)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.updates = trainer.fit_loop.epoch_loop._batches_that_stepped
+        self.labels = batch["labels"]
+        self.heads.setdefault(self.updates, pl_module.lm_head.weight.detach().clone())
+
+    def keep(self, module, inputs, output):
+        if module.training:
+            self.hidden.setdefault(self.updates, (output.detach().clone(), self.labels))
+
+
+class Resumable:
+    """Goes on in the middle of an epoch where a checkpoint was saved."""
+
+    def __init__(self, loader):
+        self.batches, self.following = list(loader), 0
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        self.following %= len(self.batches)
+        while self.following < len(self.batches):
+            self.following += 1
+            yield self.batches[self.following - 1]
+
+    def state_dict(self):
+        return {"following": self.following}
+
+    def load_state_dict(self, state):
+        self.following = state["following"]
+
+
+def means_by_label(found):
+    """One row a label that occurs, from (hidden [B, T, d], labels [B, T]) pairs, and its codes."""
+    by_label = {}
+    for hidden, labels in found:
+        for row, label in zip(
+            hidden.double().flatten(0, 1), labels.flatten().tolist(), strict=True
+        ):
+            by_label.setdefault(label, []).append(row)
+    by_label.pop(-100, None)
+    rows = torch.stack([torch.stack(members).mean(0) for members in by_label.values()])
+    return rows, table().codes[list(by_label)]
+
+
 def batches(count=20, size=4, length=5, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, TOKENS, (count * size, length), generator=generator)

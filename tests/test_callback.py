@@ -44,43 +44,16 @@ def test_records_hold_the_figures_of_the_weights_at_their_step(tmp_path):
             assert found == pytest.approx(within - between, abs=1e-5)
 
 
-class HiddenByStep(pl.Callback):
-    """What the body gave in each training forward, by a hook of its own."""
-
-    def __init__(self):
-        self.found = {}
-
-    def on_train_start(self, trainer, pl_module):
-        pl_module.body.register_forward_hook(self.keep)
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        self.step, self.labels = len(self.found), batch["labels"]
-
-    def keep(self, module, inputs, output):
-        self.found[self.step] = (output.detach().clone(), self.labels)
-
-
-def means_by_label(found):
-    """One row a label that occurs, from (hidden [B, T, d], labels [B, T]) pairs."""
-    by_label = {}
-    for hidden, labels in found:
-        for row, label in zip(hidden.flatten(0, 1), labels.flatten().tolist(), strict=True):
-            by_label.setdefault(label, []).append(row)
-    by_label.pop(-100, None)
-    rows = torch.stack([torch.stack(members).mean(0) for members in by_label.values()])
-    return rows, models.table().codes[list(by_label)]
-
-
 def test_hidden_states_are_those_of_the_training_forward_at_the_same_weights(tmp_path):
-    kept, callback = HiddenByStep(), geometry(every_n_steps=3)
+    kept, callback = models.HiddenByStep(), geometry(every_n_steps=3)
     fit(tmp_path, kept, callback)
     checked = 0
     for record in callback.history:
         if record.step == 20:  # no forward follows the last update
             assert math.isnan(record.values["semgeom_hidden.body/gap"])
             continue
-        hidden, labels = kept.found[record.step]
-        rows, codes = means_by_label([(hidden, labels)])
+        hidden, labels = kept.hidden[record.step]
+        rows, codes = models.means_by_label([(hidden, labels)])
         expected = attribute_similarity(rows, codes, [3, 2])
         for a, name in enumerate(("colour", "size")):
             for metric in ("gap", "z"):
@@ -98,7 +71,7 @@ def test_the_probe_shows_hidden_states_in_eval_mode_up_to_the_end(tmp_path):
     model.eval()
     with torch.no_grad():
         found = [(model.body(model.embed(batch["x"])), batch["labels"]) for batch in probe]
-    rows, codes = means_by_label(found)
+    rows, codes = models.means_by_label(found)
     expected = attribute_similarity(rows, codes, [3, 2])
     last = callback.history.records[-1]
     assert last.step == 20

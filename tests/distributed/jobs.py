@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from lightning_semgeom import SemanticGeometry
 from tests.distributed import flat, models, shards
 from tests.distributed.traffic import recorded
+from tests.models import Resumable
 
 
 class WatchTraffic(Callback):
@@ -113,8 +114,8 @@ def ddp_resumed(folder, rank, size):
         max_steps=5,
         enable_checkpointing=True,
     )
-    trainer.fit(models.PathModel(), models.Resumable(models.batches(rank, size)))
-    data = models.Resumable(models.batches(rank, size))
+    trainer.fit(models.PathModel(), Resumable(models.batches(rank, size)))
+    data = Resumable(models.batches(rank, size))
     path = folder / "kept.ckpt"
     return fit(folder, strategy_of(size), data=data, ckpt_path=path)
 

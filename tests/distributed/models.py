@@ -105,28 +105,6 @@ class LearningModel(PathModel):
         return torch.optim.AdamW(self.parameters(), lr=0.02)
 
 
-class Resumable:
-    """Goes on in the middle of an epoch where a checkpoint was saved."""
-
-    def __init__(self, loader):
-        self.batches, self.following = list(loader), 0
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __iter__(self):
-        self.following %= len(self.batches)
-        while self.following < len(self.batches):
-            self.following += 1
-            yield self.batches[self.following - 1]
-
-    def state_dict(self):
-        return {"following": self.following}
-
-    def load_state_dict(self, state):
-        self.following = state["following"]
-
-
 def table(tokens=13):
     return AttributeTable.from_dict(
         {

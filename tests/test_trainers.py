@@ -1,0 +1,197 @@
+"""Ways to train and to call the Trainer: each record is of its own step, in all of them."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from lightning_semgeom import History, SemanticGeometry, attribute_similarity
+from tests import models
+
+
+class TwoOptimizers(models.TinyModel):
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+
+    def configure_optimizers(self):
+        rest = [*self.body.parameters(), *self.lm_head.parameters()]
+        return torch.optim.SGD(self.embed.parameters(), 0.5), torch.optim.AdamW(rest, 0.02)
+
+
+class Checkpointed(models.TinyModel):
+    """Runs its body once more in the backward, other dropout and all if it were not prevented."""
+
+    def forward(self, batch):
+        hidden = checkpoint(self.body, self.embed(batch["x"]), use_reentrant=False)
+        return self.lm_head(hidden)
+
+
+class Validated(models.TinyModel):
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self(batch).square().mean())
+
+    test_step = validation_step
+
+
+WAYS = {
+    "accumulated": (models.TinyModel, {"accumulate_grad_batches": 2, "max_epochs": 3}),
+    "two optimizers": (TwoOptimizers, {"max_steps": 40}),
+    "bf16": (models.TinyModel, {"precision": "bf16-mixed"}),
+    "checkpointed": (Checkpointed, {}),
+    "validated": (Validated, {"val_check_interval": 3, "num_sanity_val_steps": 2}),
+}
+
+
+def counting(reads):
+    def labels(batch):
+        reads.append(1)
+        return batch["labels"]
+
+    return labels
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_record_is_of_the_weights_and_the_forward_of_its_step(tmp_path, way):
+    model, options = WAYS[way]
+    kept, reads = models.HiddenByStep(), []
+    callback = SemanticGeometry(
+        models.table(), hidden="body", every_n_steps=5, growth=None, labels=counting(reads)
+    )
+    trainer = models.trainer(tmp_path, kept, callback, **options)
+    validated = [models.batches(2)] if model is Validated else []
+    trainer.fit(model(), models.batches(), *validated)
+    codes, steps = models.table().codes, [record.step for record in callback.history]
+    # With two optimizers, max_steps counts each: the last batch is not known to be the last.
+    assert steps == [0, 5, 10, 15, *([] if way == "two optimizers" else [19]), 20]
+    assert len(reads) == len(steps) - 1  # once a due forward; none follows the last update
+    for record in callback.history.records[:-1]:
+        rows, of_rows = models.means_by_label([kept.hidden[record.step]])
+        for site, expected in (
+            ("hidden.body", attribute_similarity(rows, of_rows, [3, 2])),
+            ("unembedding", attribute_similarity(kept.heads[record.step], codes, [3, 2])),
+        ):
+            for a, name in enumerate(("colour", "size")):
+                found = record.values[f"semgeom_{site}/gap/{name}"]
+                assert found == pytest.approx(float(expected["gap"][a]), abs=1e-6)
+
+
+def geometry(**options):
+    return SemanticGeometry(
+        models.table(), **({"hidden": "body", "every_n_steps": 5, "growth": None} | options)
+    )
+
+
+def test_a_second_fit_of_a_trainer_goes_on(tmp_path):
+    callback = geometry()
+    trainer, model = models.trainer(tmp_path, callback), models.TinyModel()
+    trainer.fit(model, models.batches())
+    trainer.fit_loop.epoch_loop.max_steps = 30
+    trainer.fit(model, models.batches())
+    assert [record.step for record in callback.history] == [0, 5, 10, 15, 19, 20, 25, 29, 30]
+    assert len(History.load(tmp_path / "semgeom")) == 9
+
+
+def test_a_callback_in_a_new_trainer_starts_afresh(tmp_path):
+    callback = geometry()
+    for _ in range(2):
+        models.trainer(tmp_path, callback).fit(models.TinyModel(), models.batches())
+        assert [record.step for record in callback.history] == [0, 5, 10, 15, 19, 20]
+    assert len(History.load(tmp_path / "semgeom")) == 6
+    assert len(History.load(tmp_path / "semgeom" / "earlier.1")) == 6
+
+
+def test_validate_and_test_alone_leave_nothing(tmp_path):
+    callback = geometry()
+    trainer, model = (
+        models.trainer(tmp_path, callback, max_steps=10, limit_val_batches=1),
+        Validated(),
+    )
+    trainer.validate(model, models.batches(2), verbose=False)
+    trainer.test(model, models.batches(2), verbose=False)
+    assert len(callback.history) == 0
+    assert not list(tmp_path.iterdir())
+    trainer.fit(model, models.batches(), models.batches(2))
+    records = callback.history.records
+    trainer.validate(model, models.batches(2), verbose=False)
+    trainer.test(model, models.batches(2), verbose=False)
+    assert callback.history.records == records
+
+
+def test_fast_dev_run_captures_and_writes_nothing(tmp_path):
+    callback = geometry()
+    models.trainer(tmp_path, callback, fast_dev_run=2, max_steps=-1).fit(
+        models.TinyModel(), models.batches()
+    )
+    assert [record.step for record in callback.history] == [0, 1, 2]
+    assert not list(tmp_path.rglob("history.jsonl"))
+
+
+def test_barebones_captures_without_a_warning_of_ours(tmp_path):
+    callback = geometry()
+    options = {
+        "barebones": True,
+        "enable_checkpointing": None,
+        "logger": None,
+        "enable_progress_bar": None,
+        "enable_model_summary": None,
+        "log_every_n_steps": None,
+    }
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        models.trainer(tmp_path, callback, **options).fit(models.TinyModel(), models.batches())
+    assert [record.step for record in callback.history] == [0, 5, 10, 15, 19, 20]
+    told = {str(warning.message) for warning in caught}
+    plain = models.TinyModel()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        models.trainer(tmp_path, **options).fit(plain, models.batches())
+    assert told == {str(warning.message) for warning in caught}
+
+
+def test_no_step_at_all_gives_no_record(tmp_path):
+    callback = geometry()
+    models.trainer(tmp_path, callback, max_steps=0).fit(models.TinyModel(), models.batches())
+    assert len(callback.history) == 0
+
+
+class Ended(models.TinyModel):
+    """Wants to stop in the third batch."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        return -1 if batch_idx == 3 else None
+
+
+def test_a_batch_that_the_model_skips_ends_the_epoch_without_harm(tmp_path):
+    callback, model = geometry(every_n_steps=1), Ended()
+    models.trainer(tmp_path, callback, max_steps=6).fit(model, models.batches())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert [record.step for record in callback.history] == list(range(7))
+
+
+def test_three_callbacks_share_a_trainer(tmp_path):
+    callbacks = [
+        geometry(),
+        geometry(name="control", every_n_steps=4),
+        geometry(name="probed", probe=models.batches(2), every_n_steps=3),
+    ]
+    alone = geometry()
+    for folder, chosen in (("together", callbacks), ("alone", [alone])):
+        pl.seed_everything(1, verbose=False)
+        models.trainer(tmp_path / folder, *chosen).fit(models.TinyModel(), models.batches())
+    for ours, expected in zip(callbacks[0].history, alone.history, strict=True):
+        assert ours.values == pytest.approx(dict(expected.values), nan_ok=True, abs=0)
+    for callback, every in zip(callbacks, (5, 4, 3), strict=True):
+        steps = [record.step for record in callback.history]
+        assert steps == sorted({*range(0, 21, every), 20} | ({19} if every != 3 else set()))
+        assert not math.isnan(callback.history.records[0].values[f"{callback.name}/gap"])
