@@ -210,7 +210,7 @@ class SemanticGeometry(pl.Callback):
             self._running.begin(trainer, pl_module, step)
             self._tell_callbacks(pl_module)
         if self._running.reads_training_batch:
-            self._running.arm(batch)
+            self._running.arm(batch, pl_module)
 
     @override
     def on_train_batch_end(

@@ -88,9 +88,9 @@ class Run:
         if not self.reads_training_batch:
             self.finish(trainer.loggers)
 
-    def arm(self, batch: Any) -> None:
-        """Register the hooks for the forward of `batch`."""
-        fault = self._capture.arm(batch)
+    def arm(self, batch: Any, model: pl.LightningModule) -> None:
+        """Register the hooks for the training step of `model` on `batch`."""
+        fault = self._capture.arm(batch, model)
         # Alone, bad input is told before it trains; several processes have to agree first.
         if fault is not None and self._ranks.size == 1 and not self._is_proven:
             raise fault

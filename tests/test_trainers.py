@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -113,10 +114,7 @@ def test_a_callback_in_a_new_trainer_starts_afresh(tmp_path):
 
 def test_validate_and_test_alone_leave_nothing(tmp_path):
     callback = geometry()
-    trainer, model = (
-        models.trainer(tmp_path, callback, max_steps=10, limit_val_batches=1),
-        Validated(),
-    )
+    trainer, model = models.trainer(tmp_path, callback, max_steps=10), Validated()
     trainer.validate(model, models.batches(2), verbose=False)
     trainer.test(model, models.batches(2), verbose=False)
     assert len(callback.history) == 0
@@ -195,3 +193,22 @@ def test_three_callbacks_share_a_trainer(tmp_path):
         steps = [record.step for record in callback.history]
         assert steps == sorted({*range(0, 21, every), 20} | ({19} if every != 3 else set()))
         assert not math.isnan(callback.history.records[0].values[f"{callback.name}/gap"])
+
+
+class Sampling(pl.Callback):
+    """Calls the model between our hooks and the training step."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        pl_module({"x": torch.zeros(4, 5, dtype=torch.int64)})
+
+
+def test_a_forward_that_is_not_the_training_step_is_not_taken(tmp_path):
+    found = []
+    for folder, others in (("with", [Sampling()]), ("without", [])):
+        callback = geometry()
+        models.trainer(tmp_path / folder, callback, *others).fit(
+            models.TinyModel(dropout=0.0), models.batches()
+        )
+        found.append(callback.history)
+    for ours, expected in zip(*found, strict=True):
+        assert ours.values == pytest.approx(dict(expected.values), nan_ok=True, abs=0)

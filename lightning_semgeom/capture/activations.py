@@ -59,8 +59,15 @@ class HiddenCapture:
         self._taken: dict[str, HiddenRows | Exception] = {}
         self.armed = False
 
-    def arm(self, batch: Any, share: Share) -> Exception | None:
+    def arm(
+        self, batch: Any, share: Share, is_it: Callable[[], bool] = lambda: True
+    ) -> Exception | None:
         """Register the hooks for the forward of `batch`.
+
+        Args:
+            batch: what the forward is of.
+            share: which of its positions are kept.
+            is_it: whether what is being called now is that forward and not that of something else.
 
         Returns:
             What is wrong with its labels, which `collect` tells for each module too.
@@ -74,7 +81,8 @@ class HiddenCapture:
             return fault
         force_eager(self)
         for name, module in self._modules.items():
-            self._handles.append(module.register_forward_hook(self._hook(name, labels, share)))
+            hook = self._hook(name, labels, share, is_it)
+            self._handles.append(module.register_forward_hook(hook))
         return None
 
     def disarm(self) -> None:
@@ -97,10 +105,10 @@ class HiddenCapture:
         }
 
     def _hook(
-        self, name: str, labels: Tensor, share: Share
+        self, name: str, labels: Tensor, share: Share, is_it: Callable[[], bool]
     ) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if name in self._taken:
+            if name in self._taken or not is_it():
                 return
             try:
                 rows = self._reader.select(_tensor(output), labels, share)

@@ -113,11 +113,11 @@ class Capture:
                 for site, module in self._weights.items()
             }
 
-    def arm(self, batch: Any) -> Exception | None:
-        """Register the hooks for the forward of a training batch; says what is wrong with it."""
-        ranks = self._ranks
-        limit = self.capacity * ranks.copies
-        return self._hidden.arm(batch, Share(limit, ranks.copy, ranks.copies))
+    def arm(self, batch: Any, model: pl.LightningModule) -> Exception | None:
+        """Register the hooks for `model`'s training step on `batch`; says what is wrong with it."""
+        share = Share(self.capacity * self._ranks.copies, self._ranks.copy, self._ranks.copies)
+        # Other callbacks may call the model before the step does, for a probe or for samples.
+        return self._hidden.arm(batch, share, lambda: model._current_fx_name == "training_step")
 
     def disarm(self) -> None:
         """Remove all hooks; harmless where there are none."""
