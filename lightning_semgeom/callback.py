@@ -277,7 +277,7 @@ class SemanticGeometry(pl.Callback):
         return self._run
 
     def _tell_callbacks(self, pl_module: pl.LightningModule) -> None:
-        log_headline(pl_module, self._running.recorder.headline, self._in_progress_bar)
+        log_headline(pl_module, self._running.recorder.take_headline(), self._in_progress_bar)
 
     def _is_due(self, step: int) -> bool:
         return step in self._last_steps or self._schedule.is_due(step)

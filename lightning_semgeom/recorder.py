@@ -40,7 +40,7 @@ class Recorder:
         self.headline_phase = PhaseDetector()
         self.step: int | None = None
         self.values: dict[str, float] = {}
-        self.headline: dict[str, float] = {}
+        self._headline: dict[str, float] = {}
         self._largest: dict[str, float] = {}
         self._phases_before: list[dict[str, Any]] = []
         self._grams: dict[str, tuple[np.ndarray, GramFile]] = {}
@@ -74,11 +74,16 @@ class Recorder:
                 self.values[key] = nan if reached is None else float(reached)
         if site == self.sites[0]:
             phase = self.headline_phase.update(step, values["gap"], values["z"])
-            self.headline = {
+            self._headline = {
                 **{f"{self.name}/{metric}": values[metric] for metric in HEADLINES},
                 f"{self.name}/phase": float(phase),
             }
-            self.values.update(self.headline)
+            self.values.update(self._headline)
+
+    def take_headline(self) -> dict[str, float]:
+        """The headline values that were found since the last call."""
+        headline, self._headline = self._headline, {}
+        return headline
 
     def add_gram(self, site: str, gram: np.ndarray, bands: Sequence[tuple[str, int]]) -> None:
         """Keep a Gram picture `[m, m]` of `site` with the record, and what its rows are."""
