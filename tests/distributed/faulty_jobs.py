@@ -3,9 +3,17 @@
 import warnings
 
 import pytest
+import torch
 from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
+from lightning_semgeom.capture.activations import HiddenCapture
+from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.capture.shards import owned_rows
 from lightning_semgeom.measure import site_sums
+from lightning_semgeom.ranks import Ranks
 from tests.distributed import models
 from tests.distributed.jobs import geometry
 
@@ -86,6 +94,32 @@ def one_fails_at_first(folder, rank, size):
 
 def nobody_fails(folder, rank, size):
     return one_process_fails(folder, rank, size, labels=(), sums=())
+
+
+class Returning(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self):
+        return self.output
+
+
+def pieces(folder, rank, size):
+    """What is said of tensors that lie in pieces on a mesh."""
+    mesh = init_device_mesh("cpu", (size, 1), mesh_dim_names=("across", "alone"))
+    found = {}
+    for name, placement in (("cut", Shard(0)), ("whole", Replicate())):
+        module = Returning(distribute_tensor(torch.eye(2), mesh["across"], [placement]))
+        capture = HiddenCapture({"hidden.site": module}, LabelReader("labels", "all", False))
+        capture.arm({"labels": torch.arange(2)}, Share(10))
+        module()
+        (answer,) = capture.collect().values()
+        found[name] = str(answer) if isinstance(answer, Exception) else answer.rows.tolist()
+    weight = distribute_tensor(torch.eye(2), mesh["alone"], [Replicate()])
+    with pytest.raises(ValueError, match="mesh") as refused:
+        owned_rows(weight, Ranks(rank, size))
+    return found | {"unknown": str(refused.value)}
 
 
 class NanFromThird(models.LearningModel):

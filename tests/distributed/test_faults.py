@@ -13,6 +13,7 @@ NAMES = [
     "one_fails_raise",
     "one_fails_at_first",
     "nan_raise",
+    "pieces",
     "folder_fails_raise",
 ]
 
@@ -82,3 +83,10 @@ def test_with_raise_a_folder_that_cannot_be_written_ends_both(found):
     first, second = found["folder_fails_raise"]
     assert first["raised"].startswith("FileExistsError")
     assert second["raised"].startswith("PeerError")
+
+
+def test_tensors_in_pieces_are_refused_by_name_and_whole_ones_taken(found):
+    for process in found["pieces"]:
+        assert process["cut"].startswith("hidden='hidden.site': the output is a DTensor in pieces")
+        assert process["whole"] == [[1, 0], [0, 1]]
+        assert "a weight lies on a mesh ('alone',) that does not span all 2" in process["unknown"]
