@@ -78,7 +78,7 @@ class Run:
         """Start the record of `step` with what needs its weights and no training batch."""
         self.recorder.begin(step)
         if self._capture.weight_sites:
-            with self._capture.weights(trainer.strategy.model or model) as owned:
+            with self._capture.weights(trainer, model) as owned:
                 figures = self._weights.measure(owned, self._unwritten)
             self._add(figures)
         else:

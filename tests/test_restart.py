@@ -50,6 +50,7 @@ def kill(folder, source):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.processes
 def test_after_kill_9_the_run_goes_on_as_if_it_had_never_stopped(tmp_path, whole, source):
     kill(tmp_path, source)
     file = tmp_path / "semgeom" / "history.jsonl"

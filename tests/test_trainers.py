@@ -212,3 +212,22 @@ def test_a_forward_that_is_not_the_training_step_is_not_taken(tmp_path):
         found.append(callback.history)
     for ours, expected in zip(*found, strict=True):
         assert ours.values == pytest.approx(dict(expected.values), nan_ok=True, abs=0)
+
+
+class OfFloats(models.TinyModel):
+    """Takes vectors instead of tokens."""
+
+    def forward(self, batch):
+        return self.lm_head(self.body(batch["x"]))
+
+
+@pytest.mark.parametrize("probed", [False, True])
+def test_batches_of_floats_are_converted_as_the_precision_asks(tmp_path, probed):
+    data = [
+        {"x": vectors, "labels": torch.arange(20).view(4, 5) % models.TOKENS}
+        for vectors in torch.randn(20, 4, 5, models.WIDTH)
+    ]
+    callback = geometry(probe=data[:2] if probed else None)
+    trainer = models.trainer(tmp_path, callback, precision="bf16-true")
+    trainer.fit(OfFloats(), torch.utils.data.DataLoader(data, batch_size=None))
+    assert not math.isnan(callback.history.records[0].values["semgeom_hidden.body/gap"])

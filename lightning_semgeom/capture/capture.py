@@ -101,13 +101,11 @@ class Capture:
         return max(2, -(-self._limit // self._ranks.size))
 
     @contextmanager
-    def weights(self, trained: nn.Module) -> Iterator[dict[str, OwnedRows | Exception]]:
-        """The rows of each weight site that this process answers for, or what was wrong.
-
-        Args:
-            trained: the model as the strategy wrapped it.
-        """
-        with gathered_flat_parameters(trained, list(self._weights.values())):
+    def weights(
+        self, trainer: pl.Trainer, model: pl.LightningModule
+    ) -> Iterator[dict[str, OwnedRows | Exception]]:
+        """The rows of each weight site that this process answers for, or what was wrong."""
+        with gathered_flat_parameters(_wrapped(trainer, model), list(self._weights.values())):
             yield {
                 site: attempted(owned_rows, site_weight(module), self._ranks)
                 for site, module in self._weights.items()
@@ -159,10 +157,11 @@ class Capture:
         ranks = self._ranks
         share = Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
         # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
-        flat = bool(flat_units(trainer.strategy.model or model))
+        flat = flat_units(_wrapped(trainer, model))
         predict = trainer.strategy.predict_step if flat else model.predict_step
         try:
-            batch = trainer.strategy.batch_to_device(stored)
+            batch = trainer.precision_plugin.convert_input(stored)
+            batch = trainer.strategy.batch_to_device(batch)
             self._hidden.arm(batch, share)
             with trainer.precision_plugin.forward_context():
                 predict(batch, index)
@@ -171,6 +170,11 @@ class Capture:
         finally:
             self.disarm()
         return self.collect()
+
+
+def _wrapped(trainer: pl.Trainer, model: pl.LightningModule) -> nn.Module:
+    """`model` as the strategy wrapped it."""
+    return model if trainer.strategy.model is None else trainer.strategy.model
 
 
 @contextmanager

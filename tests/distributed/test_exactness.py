@@ -8,6 +8,8 @@ import pytest
 from tests import figures
 from tests.distributed.cases import CASES
 
+pytestmark = pytest.mark.processes
+
 SITES = ("unembedding", "embedding", "hidden.body", "hidden.body.0")
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.distributed.launch import launch
 
+pytestmark = pytest.mark.processes
+
 NAMES = [
     "without_callback",
     "nobody_fails",

@@ -10,6 +10,8 @@ from lightning_semgeom import History
 from tests import figures
 from tests.distributed import worker
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):

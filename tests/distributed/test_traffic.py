@@ -5,6 +5,8 @@ import pytest
 from tests.distributed import models
 from tests.distributed.cases import CASES
 
+pytestmark = pytest.mark.processes
+
 
 def sent_by(found, size, name):
     """(step, our all-reduces, our all-gathers, [name, bytes] of others) of each record."""
