@@ -5,19 +5,11 @@ from torch.utils.checkpoint import checkpoint
 
 from lightning_semgeom.capture.activations import HiddenCapture
 from lightning_semgeom.capture.labels import LabelReader, Share
+from tests.models import Returning
 
 READER = LabelReader("labels", "all", False)
 ALL = Share(100)
 BATCH = {"labels": torch.tensor([0, 1])}
-
-
-class Returning(nn.Module):
-    def __init__(self, output):
-        super().__init__()
-        self.output = output
-
-    def forward(self):
-        return self.output
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, None), lambda x: {"hidden": x}])

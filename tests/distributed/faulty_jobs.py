@@ -5,7 +5,6 @@ import warnings
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
@@ -16,6 +15,7 @@ from lightning_semgeom.measure import site_sums
 from lightning_semgeom.ranks import Ranks
 from tests.distributed import models
 from tests.distributed.jobs import geometry
+from tests.models import Returning
 
 
 class Failing:
@@ -94,15 +94,6 @@ def one_fails_at_first(folder, rank, size):
 
 def nobody_fails(folder, rank, size):
     return one_process_fails(folder, rank, size, labels=(), sums=())
-
-
-class Returning(nn.Module):
-    def __init__(self, output):
-        super().__init__()
-        self.output = output
-
-    def forward(self):
-        return self.output
 
 
 def pieces(folder, rank, size):
