@@ -1,8 +1,10 @@
 """What the callback costs a run: `make bench`.
 
 Two runs of one small GPT take turns, step by step: with the callback and without it. The machine's
-speed drifts, but less so between neighbours; how much a step of one run differs from the next one
-of the same run is the noise. Memory is what the tensors of fresh processes hold at their peak.
+speed drifts, but less so between neighbours. Two processes that do the same differ by about 1 % all
+the same, by where their memory lies: so several pairs are started, each of the two first in turn,
+and their mean is told with its standard error. Memory is what the tensors of fresh processes hold
+at their peak.
 """
 
 import argparse
@@ -12,7 +14,6 @@ import statistics
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -57,19 +58,21 @@ class SmallGPT(pl.LightningModule):
 
 
 class TimedGeometry(SemanticGeometry):
-    """Adds up the time spent in its hooks; what it does in the forward is left out."""
+    """Keeps the time spent in its hooks, step by step; what it does in the forward is left out."""
 
-    seconds = 0.0
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.seconds = []
 
     def on_train_batch_start(self, *arguments):
         began = time.perf_counter()
         super().on_train_batch_start(*arguments)
-        self.seconds += time.perf_counter() - began
+        self.seconds.append(time.perf_counter() - began)
 
     def on_train_batch_end(self, *arguments):
         began = time.perf_counter()
         super().on_train_batch_end(*arguments)
-        self.seconds += time.perf_counter() - began
+        self.seconds[-1] += time.perf_counter() - began
 
 
 def geometry(**options):
@@ -124,12 +127,12 @@ def timed_run(own, following, found, use, size, steps):
     turn, callback = Turn(own, following), geometry()
     # The first callback, so that a step holds all that the others do.
     train([turn, callback] if use else [turn], size, steps)
-    inside = callback.seconds / sum(turn.seconds)
-    found.put((turn.seconds[WINDOW:], inside))  # without what is slow at first
+    # Without what is slow at first, and without the last step, whose end nothing tells.
+    found.put((turn.seconds[WINDOW:], callback.seconds[WINDOW:-1]))
 
 
-def steps_in_turn(size, steps):
-    """Seconds of each step and the share in hooks, with the callback and without it."""
+def pair_in_turn(size, steps, starts):
+    """Seconds of each step and in its hooks: with the callback, which `starts` or not, without."""
     context = get_context("spawn")
     gates = [context.Semaphore(0) for _ in range(2)]
     queues = [context.Queue() for _ in range(2)]
@@ -139,34 +142,39 @@ def steps_in_turn(size, steps):
         )
         for i in range(2)
     ]
-    for process in processes:
+    for process in processes if starts else reversed(processes):
         process.start()
-    gates[0].release()
+    gates[0 if starts else 1].release()
     found = [queue.get() for queue in queues]
     for process in processes:
         process.join()
     return found
 
 
-def told(ratios):
-    """The median as a difference in percent, and how sure it is (95 %, McGill et al. 1978)."""
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    notch = 1.57 * (high - low) / len(ratios) ** 0.5
-    return f"{middle - 1:8.2%} +- {notch:.2%}"
+def is_due(step):
+    """Whether weights are measured at the end of `step`, or hidden states during it."""
+    return step % WINDOW in (0, WINDOW - 1)
 
 
-def windows(ours, plain):
-    """The ratio of each whole window, one capture in it."""
-    for start in range(0, len(plain) - WINDOW + 1, WINDOW):
-        part = slice(start, start + WINDOW)
-        yield sum(ours[part]) / sum(plain[part])
+def compared(pair):
+    """What one pair says: shares of the time, in all and on steps that are not due."""
+    (ours, hooks), (plain, _) = pair
+    others = [step for step in range(len(ours)) if not is_due(step)]
+    idle = statistics.median(hooks[step] for step in others)
+    return {
+        "share": sum(ours) / sum(plain) - 1,
+        "inside": sum(hooks) / sum(ours),
+        "not due": statistics.median(ours[step] / plain[step] for step in others) - 1,
+        "not due, inside": idle / statistics.median(ours),
+        "step": statistics.median(plain),
+    }
 
 
-def not_due(ours, plain):
-    """The ratio of each step whose weights and forward are not captured."""
-    for step, (a, b) in enumerate(zip(ours, plain, strict=True)):
-        if step % WINDOW not in (0, WINDOW - 1):
-            yield a / b
+def told(pairs, name):
+    """Mean over the pairs, and its standard error."""
+    values = [pair[name] for pair in pairs]
+    error = statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values):8.2%} +- {error:.2%}"
 
 
 def peak_memory(use):
@@ -190,20 +198,24 @@ def memory_bound():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--windows", type=int, default=40)
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args()
     steps = (options.windows + 1) * WINDOW + 1
-    (ours, inside), (plain, _) = steps_in_turn(options.batch_size, steps)
+    pairs = [
+        compared(pair_in_turn(options.batch_size, steps, starts=number % 2 == 0))
+        for number in range(options.pairs)
+    ]
     print(
         f"GPT of {LAYERS} layers, width {WIDTH}, {TOKENS} tokens, batch {options.batch_size} x "
-        f"{CONTEXT}: {1000 * statistics.median(plain):.0f} ms a step; unembedding and "
-        f"{len(HIDDEN)} hidden sites every {WINDOW} steps, {options.windows} times"
+        f"{CONTEXT}: {1000 * statistics.mean(p['step'] for p in pairs):.0f} ms a step; unembedding "
+        f"and {len(HIDDEN)} hidden sites every {WINDOW} steps; {options.pairs} pairs of runs"
     )
-    print(f"share of the time              {told([*windows(ours, plain)])}   (at most 1 %)")
-    print(f"share that its hooks take      {inside:8.2%}")
-    print(f"steps that are not due         {told([*not_due(ours, plain)])}   (below the noise)")
-    print(f"two steps without it (noise)   {told([a / b for a, b in pairwise(plain)])}")
+    print(f"share of the time              {told(pairs, 'share')}   (at most 1 %)")
+    print(f"the same, by a clock inside    {told(pairs, 'inside')}")
+    print(f"steps that are not due         {told(pairs, 'not due')}   (below the noise)")
+    print(f"the same, by a clock inside    {told(pairs, 'not due, inside')}")
     with_it, without = (in_a_fresh_process(peak_memory, use) for use in (True, False))
     rows, sums = memory_bound()
     print(
