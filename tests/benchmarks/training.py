@@ -1,20 +1,20 @@
 """What the callback costs a run: `make bench`.
 
-Two runs of one small GPT take turns, step by step: with the callback and without it. The machine's
-speed drifts, but less so between neighbours. Two processes that do the same differ by about 1 % all
-the same, by where their memory lies: so several pairs are started, each of the two first in turn,
-and their mean is told with its standard error. Memory is what the tensors of fresh processes hold
-at their peak.
+One run of a small GPT has the callback switched on and off by turns: a window of steps with one
+capture in its middle, then the same number of steps without, and the next pair the other way round.
+Neighbours share the machine's drift, and one process shares its memory's place: two processes that
+do the same differ by about 1 % by that alone. Told is the mean over the pairs of windows with its
+standard error. Memory is what the tensors of fresh processes hold at their peak.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import statistics
 import sys
 import tempfile
 import time
-from multiprocessing import get_context
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -57,30 +57,46 @@ class SmallGPT(pl.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
 
 
-class TimedGeometry(SemanticGeometry):
-    """Keeps the time spent in its hooks, step by step; what it does in the forward is left out."""
+class SwitchedGeometry(SemanticGeometry):
+    """Is there in some windows of steps, and keeps the seconds that its hooks take."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.seconds = []
 
-    def on_train_batch_start(self, *arguments):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         began = time.perf_counter()
-        super().on_train_batch_start(*arguments)
+        if is_on(batch_idx):
+            super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         self.seconds.append(time.perf_counter() - began)
 
-    def on_train_batch_end(self, *arguments):
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         began = time.perf_counter()
-        super().on_train_batch_end(*arguments)
+        if is_on(batch_idx):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.seconds[-1] += time.perf_counter() - began
 
 
-def geometry(**options):
+class StepTimer(pl.Callback):
+    """Times whole steps, from one start to the next: to be the first callback."""
+
+    def __init__(self):
+        self.starts = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.starts.append(time.perf_counter())
+
+    @property
+    def seconds(self):
+        return [after - before for before, after in itertools.pairwise(self.starts)]
+
+
+def geometry(kind=SemanticGeometry, **options):
     torch.manual_seed(0)
     values = {
         f"{m} values": [str(v) for v in torch.randint(m, (TOKENS,)).tolist()] for m in (2, 6, 40)
     }
-    return TimedGeometry(
+    return kind(
         AttributeTable.from_dict(values),
         hidden=HIDDEN,
         shift_labels=True,
@@ -104,70 +120,34 @@ def train(callbacks, size, steps):
         trainer.fit(SmallGPT(), DataLoader(batches(size, steps), batch_size=None))
 
 
-class Turn(pl.Callback):
-    """Times whole steps, from one start to the next, and waits for its turn in between."""
-
-    def __init__(self, own, following):
-        self.own, self.following = own, following
-        self.began, self.seconds = None, []
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if self.began is not None:
-            self.seconds.append(time.perf_counter() - self.began)
-            self.following.release()
-        self.own.acquire()
-        self.began = time.perf_counter()
-
-    def on_train_end(self, trainer, pl_module):
-        self.following.release()
-
-
-def timed_run(own, following, found, use, size, steps):
-    """What one of the processes does."""
-    turn, callback = Turn(own, following), geometry()
-    # The first callback, so that a step holds all that the others do.
-    train([turn, callback] if use else [turn], size, steps)
-    # Without what is slow at first, and without the last step, whose end nothing tells.
-    found.put((turn.seconds[WINDOW:], callback.seconds[WINDOW:-1]))
-
-
-def pair_in_turn(size, steps, starts):
-    """Seconds of each step and in its hooks: with the callback, which `starts` or not, without."""
-    context = get_context("spawn")
-    gates = [context.Semaphore(0) for _ in range(2)]
-    queues = [context.Queue() for _ in range(2)]
-    processes = [
-        context.Process(
-            target=timed_run, args=(gates[i], gates[1 - i], queues[i], i == 0, size, steps)
-        )
-        for i in range(2)
-    ]
-    for process in processes if starts else reversed(processes):
-        process.start()
-    gates[0 if starts else 1].release()
-    found = [queue.get() for queue in queues]
-    for process in processes:
-        process.join()
-    return found
+def is_on(step):
+    """On, off, off, on: windows of steps, the capture of each in its middle."""
+    return (step + WINDOW // 2) // WINDOW % 4 in (0, 3)
 
 
 def is_due(step):
-    """Whether weights are measured at the end of `step`, or hidden states during it."""
-    return step % WINDOW in (0, WINDOW - 1)
+    """Whether a capture takes time in `step`: weights at its end, or hidden states."""
+    return step % WINDOW in (0, 1, WINDOW - 1)
 
 
-def compared(pair):
-    """What one pair says: shares of the time, in all and on steps that are not due."""
-    (ours, hooks), (plain, _) = pair
-    others = [step for step in range(len(ours)) if not is_due(step)]
-    idle = statistics.median(hooks[step] for step in others)
-    return {
-        "share": sum(ours) / sum(plain) - 1,
-        "inside": sum(hooks) / sum(ours),
-        "not due": statistics.median(ours[step] / plain[step] for step in others) - 1,
-        "not due, inside": idle / statistics.median(ours),
-        "step": statistics.median(plain),
-    }
+def pairs_of_windows(seconds):
+    """Yields the numbers of the steps with the callback, and of their neighbours without it."""
+    first = WINDOW + WINDOW // 2  # what is slow at first is left out: the second window is off
+    for begin in range(first, len(seconds) - 2 * WINDOW + 1, 2 * WINDOW):
+        halves = range(begin, begin + WINDOW), range(begin + WINDOW, begin + 2 * WINDOW)
+        yield halves if is_on(begin) else halves[::-1]
+
+
+def shares(seconds, hooks):
+    """What each pair of windows says: shares of the time, in all and on steps that are not due."""
+    for on, off in pairs_of_windows(seconds):
+        idle = [(a, b) for a, b in zip(on, off, strict=True) if not is_due(a)]
+        yield {
+            "share": sum(seconds[a] for a in on) / sum(seconds[b] for b in off) - 1,
+            "inside": sum(hooks[a] for a in on) / sum(seconds[a] for a in on),
+            "not due": statistics.median(seconds[a] / seconds[b] for a, b in idle) - 1,
+            "not due, inside": sum(hooks[a] for a, _ in idle) / sum(seconds[a] for a, _ in idle),
+        }
 
 
 def told(pairs, name):
@@ -198,19 +178,17 @@ def memory_bound():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=6)
-    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args()
-    steps = (options.windows + 1) * WINDOW + 1
-    pairs = [
-        compared(pair_in_turn(options.batch_size, steps, starts=number % 2 == 0))
-        for number in range(options.pairs)
-    ]
+    timer, callback = StepTimer(), geometry(SwitchedGeometry)
+    train([timer, callback], options.batch_size, (2 * options.pairs + 2) * WINDOW)
+    seconds = timer.seconds
+    pairs = [*shares(seconds, callback.seconds)]
     print(
         f"GPT of {LAYERS} layers, width {WIDTH}, {TOKENS} tokens, batch {options.batch_size} x "
-        f"{CONTEXT}: {1000 * statistics.mean(p['step'] for p in pairs):.0f} ms a step; unembedding "
-        f"and {len(HIDDEN)} hidden sites every {WINDOW} steps; {options.pairs} pairs of runs"
+        f"{CONTEXT}: {1000 * statistics.median(seconds):.0f} ms a step; unembedding and "
+        f"{len(HIDDEN)} hidden sites every {WINDOW} steps; {len(pairs)} pairs of windows"
     )
     print(f"share of the time              {told(pairs, 'share')}   (at most 1 %)")
     print(f"the same, by a clock inside    {told(pairs, 'inside')}")
