@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.faults import UndefinedError
 from lightning_semgeom.geometry.gram import cosine_gram, gram_rows
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
@@ -103,16 +104,6 @@ def site_sums(rows: Tensor, plan: SitePlan, mean: Tensor, part: slice | None = N
 
 
 @dataclass(frozen=True)
-class Flaw:
-    """What is wrong with rows that give no figure, seen alike by all processes."""
-
-    kind: str
-    """Which of the flaws it is."""
-    text: str
-    """All about it, in words."""
-
-
-@dataclass(frozen=True)
 class Measurement:
     """The figures of one site, and what a picture of it needs."""
 
@@ -124,7 +115,7 @@ class Measurement:
     """fp64 `[m, d]`: the rows of the picture."""
     mean: Tensor
     """fp64 `[d]`: the mean that the rows were centred with."""
-    flaw: Flaw | None
+    flaw: UndefinedError | None
     """Why figures are NaN that every sound site has; None: they are there."""
 
     def gram(self) -> np.ndarray:
@@ -150,14 +141,22 @@ def measured(sums: SiteSums, plan: SitePlan, mean: MeanSums, names: tuple[str, .
     )
 
 
-def _flaw(values: dict[str, float], not_finite: float, names: tuple[str, ...]) -> Flaw | None:
+def _flaw(
+    values: dict[str, float], not_finite: float, names: tuple[str, ...]
+) -> UndefinedError | None:
     rows = values["rows"] + values["skipped"]
     if not_finite:
-        return Flaw("not finite", f"{not_finite:.0f} of {rows:.0f} rows are NaN or infinite.")
+        return UndefinedError(
+            "not finite", f"{not_finite:.0f} of {rows:.0f} rows are NaN or infinite."
+        )
     if rows < 2:
-        return Flaw("too few", f"{rows:.0f} labelled rows were found, and a pair needs two.")
+        return UndefinedError(
+            "too few", f"{rows:.0f} labelled rows were found, and a pair needs two."
+        )
     if values["rows"] < 2:
-        return Flaw("no direction", f"all {rows:.0f} rows are zero or equal to each other.")
+        return UndefinedError(
+            "no direction", f"all {rows:.0f} rows are zero or equal to each other."
+        )
     lacking = [
         f"{pair} of attribute '{name}'"
         for metric, pair in (("within", "the same value"), ("between", "different values"))
@@ -165,7 +164,7 @@ def _flaw(values: dict[str, float], not_finite: float, names: tuple[str, ...]) -
         if isnan(values[f"{metric}/{name}"])
     ]
     if lacking:
-        return Flaw("no pair", f"no two of {rows:.0f} rows have {'; '.join(lacking)}.")
+        return UndefinedError("no pair", f"no two of {rows:.0f} rows have {'; '.join(lacking)}.")
     return None
 
 

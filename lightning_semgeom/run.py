@@ -175,7 +175,7 @@ class Run:
         if largest or self._is_gram_due(self.recorder.begun_step):
             self.recorder.add_gram(site, found.gram(), found.bands)
         if found.flaw is not None:
-            raise UndefinedError(found.flaw.kind, found.flaw.text)
+            raise found.flaw
 
     @property
     def _is_proven(self) -> bool:

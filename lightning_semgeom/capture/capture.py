@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -137,7 +137,10 @@ class Capture:
             batches = attempted(self._all_probe_batches)
             if isinstance(batches, Exception):
                 return dict.fromkeys(self.hidden_sites, batches)
-            parts = [self._probed(trainer, model, *numbered) for numbered in enumerate(batches)]
+            # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
+            flat = flat_units(_wrapped(trainer, model))
+            predict = trainer.strategy.predict_step if flat else model.predict_step
+            parts = [self._probed(trainer, predict, *numbered) for numbered in enumerate(batches)]
         return {
             site: _joined([part[site] for part in parts], self.capacity)
             for site in self.hidden_sites
@@ -151,14 +154,11 @@ class Capture:
         return self._probe_batches
 
     def _probed(
-        self, trainer: pl.Trainer, model: pl.LightningModule, index: int, stored: Any
+        self, trainer: pl.Trainer, predict: Callable[[Any, int], Any], index: int, stored: Any
     ) -> dict[str, HiddenRows | Exception]:
         """What one batch of the probe gives, or what was wrong, by site."""
         ranks = self._ranks
         share = Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
-        # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
-        flat = flat_units(_wrapped(trainer, model))
-        predict = trainer.strategy.predict_step if flat else model.predict_step
         try:
             batch = trainer.precision_plugin.convert_input(stored)
             batch = trainer.strategy.batch_to_device(batch)

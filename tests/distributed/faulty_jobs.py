@@ -19,31 +19,27 @@ from tests.models import Returning
 
 
 class Failing:
-    """Labels that cannot be read at some calls, on the second process alone."""
+    """A function that raises at some of its calls, on the second process alone."""
 
-    def __init__(self, rank, calls):
-        self.fails = calls if rank == 1 else ()
-        self.calls = 0
-
-    def __call__(self, batch):
-        self.calls += 1
-        if self.calls - 1 in self.fails:
-            raise RuntimeError("the labels are gone")
-        return batch["labels"]
-
-
-class FailingSums:
-    """Sums that cannot be taken at some calls, on the second process alone."""
-
-    def __init__(self, rank, calls):
+    def __init__(self, function, fault, rank, calls):
+        self.function = function
+        self.fault = fault
         self.fails = calls if rank == 1 else ()
         self.calls = 0
 
     def __call__(self, *arguments):
         self.calls += 1
         if self.calls - 1 in self.fails:
-            raise MemoryError("no memory is left")
-        return site_sums(*arguments)
+            raise self.fault
+        return self.function(*arguments)
+
+
+def failing_labels(rank, calls):
+    return Failing(lambda batch: batch["labels"], RuntimeError("the labels are gone"), rank, calls)
+
+
+def failing_sums(rank, calls):
+    return Failing(site_sums, MemoryError("no memory is left"), rank, calls)
 
 
 def trainer_of(folder, size, *callbacks):
@@ -61,9 +57,9 @@ def one_process_fails(folder, rank, size, labels=(2,), sums=(2,), model=None, **
     """Train while the second process fails; answer with the end of it as well."""
     with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("always")
-        patch.setattr("lightning_semgeom.weights.site_sums", FailingSums(rank, sums))
+        patch.setattr("lightning_semgeom.weights.site_sums", failing_sums(rank, sums))
         model = model or models.LearningModel()
-        callback = geometry(labels=Failing(rank, labels), **options)
+        callback = geometry(labels=failing_labels(rank, labels), **options)
         trainer = trainer_of(folder, size, callback)
         raised = None
         try:
