@@ -19,7 +19,7 @@ from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.schedule import Schedule
 from lightning_semgeom.history import History
-from lightning_semgeom.loggers import log_headline
+from lightning_semgeom.loggers import kind_of, log_headline
 from lightning_semgeom.phases import PhaseDetector
 from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.run import Run
@@ -58,8 +58,9 @@ class SemanticGeometry(pl.Callback):
             regular captures from the start.
         max_positions: most hidden rows kept of a site and capture, over all processes: a bound on
             memory.
-        gram_size: most rows in a Gram picture.
+        gram_size: most lines of a Gram picture; where there are more rows, neighbours share one.
         on_error: what a fault during training does: one warning and NaN, or an exception.
+        alerts: whether a WandbLogger sends an alert when an attribute has collapsed.
         name: the root of all keys and the folder's name; several callbacks need different ones.
 
     Raises:
@@ -89,6 +90,7 @@ class SemanticGeometry(pl.Callback):
         max_positions: int = 8192,
         gram_size: int = 96,
         on_error: Literal["warn", "raise"] = "warn",
+        alerts: bool = False,
         name: str = "semgeom",
     ) -> None:
         super().__init__()
@@ -127,10 +129,9 @@ class SemanticGeometry(pl.Callback):
         self.max_positions = max_positions
         self.gram_size = gram_size
         self.on_error = on_error
+        self.alerts = alerts
         self.name = name
         self._reader = LabelReader(labels, positions, shift_labels)
-        self._schedule = Schedule(every_n_steps, growth)
-        self._last_steps: tuple[int, ...] = ()
         self._run: Run | None = None
         self._saved: dict[str, Any] = {}
         self._in_progress_bar = True
@@ -167,6 +168,10 @@ class SemanticGeometry(pl.Callback):
             return
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         names = [c.name for c in callbacks if isinstance(c, SemanticGeometry)]
+        kinds = [type(logger).__name__ for logger in trainer.loggers] or "none"
+        quiet = not self.alerts or trainer.fast_dev_run or trainer.barebones  # type: ignore[attr-defined]
+        able = "WandbLogger" in map(kind_of, trainer.loggers)
+        _check(quiet or able, f"alerts=True needs a WandbLogger; the loggers are {kinds}.")
         self._in_progress_bar = names[0] == self.name
         # A second fit of the same Trainer goes on where the first one ended.
         goes_on = self._run is not None and _updates(trainer) > 0
@@ -183,8 +188,7 @@ class SemanticGeometry(pl.Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._running.open_history(trainer, self.name)
+        distance = self.every_n_steps
         if self.every_n_epochs is not None:
             batches = trainer.num_training_batches
             _check(
@@ -193,18 +197,19 @@ class SemanticGeometry(pl.Callback):
                 "give every_n_steps instead.",
             )
             steps = ceil(batches / trainer.accumulate_grad_batches) * self.every_n_epochs
-            self._schedule = Schedule(max(steps, 1), self.growth)
+            distance = max(steps, 1)
         end = trainer.estimated_stepping_batches
         # The training batch shows hidden states only up to the last forward, one update earlier.
         before = 1 if self._running.reads_training_batch else 0
-        self._last_steps = (int(end) - before, int(end)) if isfinite(end) and end > 0 else ()
+        ends = (int(end) - before, int(end)) if isfinite(end) and end > 0 else ()
+        self._running.open(trainer, Schedule(distance, self.growth, ends), self.name)
 
     @override
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         step = _updates(trainer)
-        if not self._is_due(step) or step == self._running.recorded_step:
+        if not self._running.schedule.is_due(step) or step == self._running.recorded_step:
             return
         if self._running.recorder.step != step:
             self._running.begin(trainer, pl_module, step)
@@ -228,7 +233,8 @@ class SemanticGeometry(pl.Callback):
         # The loop counts this batch's update only after the hook. Weights are measured right after
         # the update, so that a checkpoint saved now is judged by the figures of its own weights.
         following = _updates(trainer) + 1
-        begun = self._is_due(following) and not trainer.fit_loop.epoch_loop._should_accumulate()
+        due = self._running.schedule.is_due(following)
+        begun = due and not trainer.fit_loop.epoch_loop._should_accumulate()
         if begun:
             self._running.begin(trainer, pl_module, following)
         if finished or begun:
@@ -237,11 +243,12 @@ class SemanticGeometry(pl.Callback):
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         step, run = _updates(trainer), self._running
+        run.schedule.last_steps = (step,)  # also where something else than max_steps ended it
         if step not in (run.recorded_step, run.recorder.step):
             run.begin(trainer, pl_module, step)
         if run.recorder.step is not None:
             run.finish(trainer.loggers)
-        run.agree()
+        run.end(trainer.loggers)
 
     @override
     def on_exception(
@@ -262,11 +269,10 @@ class SemanticGeometry(pl.Callback):
             table = AttributeTable.from_file(str(self.attributes_file))
         ranks = Ranks.of(trainer, model)
         sites = (self.unembedding, self.embedding, self.hidden)
-        how = (self._reader, self.probe, self.max_positions)
-        capture = Capture(model, len(table), *sites, *how, ranks)
-        self._run = Run(
-            self.name, table, capture, ranks, self.gram_size, self._is_gram_due, self.on_error
-        )
+        rows = (self._reader, self.probe, self.max_positions)
+        capture = Capture(model, len(table), *sites, *rows, ranks)
+        how = (self.gram_size, self.on_error, self.alerts)
+        self._run = Run(self.name, table, capture, ranks, *how)
         if self._saved:
             self._run.load_state_dict(self._saved)
 
@@ -278,12 +284,6 @@ class SemanticGeometry(pl.Callback):
 
     def _tell_callbacks(self, pl_module: pl.LightningModule) -> None:
         log_headline(pl_module, self._running.recorder.take_headline(), self._in_progress_bar)
-
-    def _is_due(self, step: int) -> bool:
-        return step in self._last_steps or self._schedule.is_due(step)
-
-    def _is_gram_due(self, step: int) -> bool:
-        return step in self._last_steps or self._schedule.is_gram_due(step)
 
 
 def _updates(trainer: pl.Trainer) -> int:

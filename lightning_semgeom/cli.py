@@ -66,12 +66,14 @@ def _demo(chosen: argparse.Namespace) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # What Lightning and its dependencies remark on here is about their own defaults.
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
-    from lightning_semgeom.demo import run_demo, sentence_of, table_of
+    from lightning_semgeom.demo import run_demo, table_of
+    from lightning_semgeom.summary import sentence
 
     run = run_demo(
         chosen.setting, chosen.seed, chosen.steps, chosen.out, chosen.text, chosen.logger
     )
-    print(f"\n{table_of(run)}\n\n{sentence_of(run)}\n")
+    told = sentence(run.geometry.history, run.control.history)
+    print(f"\n{table_of(run)}\n\n{told}\n")
     print(f"Pictures and history ({time.monotonic() - began:.0f} s): {run.folder}")
     for path in sorted(run.folder.glob("*.png")):
         print(f"  {path.name}")

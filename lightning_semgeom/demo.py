@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.history import History
 from lightning_semgeom.loggers import run_folder
-from lightning_semgeom.phases import Phase, PhaseDetector
-from lightning_semgeom.plots import gram_figure, timeline
+from lightning_semgeom.plots import gram_row, timeline
+from lightning_semgeom.summary import cells, known_gaps, summaries, text_table
 
 STEPS = {"stdlib": 1200, "factored": 2000}
 _CONTROL_SEED = 0
@@ -84,7 +83,7 @@ def run_demo(
     trainer.fit(made.model, made.data)
     folder = run_folder(trainer)
     curve = np.arange(len(loss.losses)), np.array(loss.losses)
-    picture = timeline(geometry.history, control.history, curve, geometry.phases)
+    picture, _ = timeline(geometry.history, control.history, curve)
     picture.savefig(folder / "timeline.png", dpi=110)
     for site in geometry.history.sites:
         _draw_grams(geometry.history, site, folder)
@@ -140,7 +139,7 @@ _SETTINGS = {"stdlib": _stdlib, "factored": _factored}
 
 def _draw_grams(history: History, site: str, folder: Path) -> None:
     """Gram pictures at the start, at the largest gap and at the end, side by side."""
-    gaps, kept = known_gaps(history, site, "gap"), history.gram_steps(site)
+    gaps, kept = known_gaps(history, site), history.picture_steps(site)
     if not gaps:
         return
     known, peak = list(gaps), max(gaps, key=lambda step: gaps[step])
@@ -148,91 +147,14 @@ def _draw_grams(history: History, site: str, folder: Path) -> None:
         (name, min(kept, key=lambda k: abs(k - step)))
         for name, step in (("start", known[0]), ("peak", peak), ("end", known[-1]))
     ]
-    grams = [history.gram(site, step) for _, step in chosen]
-    titles = [f"{name}: step {step}" for name, step in chosen]
-    figure = gram_figure(
-        [(title, gram) for title, (gram, _) in zip(titles, grams, strict=True)],
-        [bands for _, bands in grams],
-    )
-    attribute = history.attributes(site)[0]
-    figure.suptitle(f"{site}: cosines of rows in the order of '{attribute}'", fontsize=11)
+    panels = [(f"{name}: step {step}", history.picture(site, step)) for name, step in chosen]
+    figure = gram_row(panels)
+    figure.suptitle(f"{site}: rows in the order of '{history.attributes(site)[0]}'", fontsize=11)
     figure.savefig(folder / f"gram_{site}.png", dpi=110)
-
-
-_HEADER = ("site", "attribute", "onset", "peak", "collapse", "start", "peak", "end", "z at peak")
 
 
 def table_of(run: DemoRun) -> str:
     """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
-    rows: list[tuple[str, ...]] = [_HEADER]
-    for callback, suffix in ((run.geometry, ""), (run.control, " (shuffled)")):
-        for (site, attribute), detector in callback.phases.items():
-            rows.append(_row(callback.history, site, attribute, detector, suffix))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    lines = []
-    for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append("  ".join(left + right))
-    above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
-    return "\n".join([above.rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def _row(
-    history: History, site: str, attribute: str, detector: PhaseDetector, suffix: str
-) -> tuple[str, ...]:
-    gaps = known_gaps(history, site, f"gap/{attribute}")
-    if not gaps:
-        return (site, attribute + suffix, *["-"] * (len(_HEADER) - 2))
-    _, z = history.curve(history.key(site, f"z/{attribute}"))
-    top = max(gaps, key=lambda step: gaps[step])
-    z_at_peak = z[[record.step for record in history].index(top)]
-    first, *_, last = gaps.values()
-    return (
-        site,
-        attribute + suffix,
-        _step(detector.onset_step),
-        _step(detector.peak_step),
-        _ending(detector),
-        f"{first:.3f}",
-        f"{gaps[top]:.3f}",
-        f"{last:.3f}",
-        f"{z_at_peak:.1f}",
-    )
-
-
-def known_gaps(history: History, site: str, metric: str) -> dict[int, float]:
-    """The gap of all or one attribute by step, where it is defined."""
-    steps, gaps = history.curve(history.key(site, metric))
-    return {int(step): float(g) for step, g in zip(steps, gaps, strict=True) if not isnan(g)}
-
-
-def _step(step: int | None) -> str:
-    return "-" if step is None else str(step)
-
-
-def _ending(detector: PhaseDetector) -> str:
-    words = {Phase.NONE: "-", Phase.EMERGED: "still rising", Phase.DECAYING: "fading"}
-    return words.get(detector.phase, _step(detector.collapse_step))
-
-
-def sentence_of(run: DemoRun) -> str:
-    """The run in plain words, at its first site."""
-    history = run.geometry.history
-    site = history.sites[0]
-    phases = {a: d for (where, a), d in run.geometry.phases.items() if where == site}
-    told = [_told(attribute, d, history, site) for attribute, d in phases.items()]
-    alarms = sum(d.onset_step is not None for d in run.control.phases.values())
-    control = "shuffled attributes never did" if not alarms else f"so did {alarms} shuffled curves"
-    return f"In the {site}, {'; '.join(told)}; {control}."
-
-
-def _told(attribute: str, detector: PhaseDetector, history: History, site: str) -> str:
-    if detector.onset_step is None:
-        return f"{attribute} did not emerge"
-    start = f"{attribute} emerged at step {detector.onset_step}"
-    if detector.peak_step is None or detector.peak_gap is None:
-        return f"{start} and had not fallen from its peak by the end"
-    *_, end = known_gaps(history, site, f"gap/{attribute}").values()
-    left = f"{max(end, 0) / detector.peak_gap:.0%}".replace("%", " %")
-    return f"{start}, peaked at {detector.peak_step} and kept {left} of that to the end"
+    rows = [cells(summary) for summary in summaries(run.geometry.history)]
+    rows += [cells(summary, " (shuffled)") for summary in summaries(run.control.history)]
+    return text_table(rows)

@@ -5,24 +5,26 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from itertools import count
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from lightning_semgeom.record import Record, from_json, grams_from_dict, grams_to_dict, to_json
+from lightning_semgeom.picture import SitePicture
+from lightning_semgeom.record import Milestones, Record, from_json, to_json
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FILE_NAME = "history.jsonl"
-GRAM_FOLDER = "gram"
+PICTURE_FOLDER = "pictures"
 
 
 class History:
@@ -115,17 +117,28 @@ class History:
             lines.write(to_json(record))
         self._stale = False
 
+    def replace_last(self, record: Record) -> None:
+        """Put `record` in the place of the last one, of the same step.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        self._records[-1] = record
+        if self.folder is not None:
+            self._stale = True
+            self._rewrite(self.folder / FILE_NAME)
+
     def _bring_pictures(self, source: Path, folder: Path) -> None:
         """Copy the pictures that the records name; a record forgets those that are gone."""
         for index, record in enumerate(self._records):
             kept = {}
-            for site, gram in record.grams.items():
-                if not (source / gram.file).is_file():
+            for site, file in record.pictures.items():
+                if not (source / file).is_file():
                     continue
-                (folder / gram.file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source / gram.file, folder / gram.file)
-                kept[site] = gram
-            self._records[index] = replace(record, grams=kept)
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / file, folder / file)
+                kept[site] = file
+            self._records[index] = replace(record, pictures=kept)
 
     def _rewrite(self, file: Path) -> None:
         """Put all records into the file at once: a crash leaves the old one or the new one."""
@@ -171,6 +184,16 @@ class History:
                 return key
         raise KeyError(self._unknown(f"{site}/{metric}"))
 
+    def milestones(self, site: str, attribute: str) -> Milestones:
+        """When the structure of an attribute appeared, peaked and was gone, as last known."""
+        last = self._records[-1].values if self._records else {}
+        name = self.keys[0].partition("/")[0] if self._records else ""
+        steps = [
+            last.get(f"{name}_{site}/{milestone.name}/{attribute}", nan)
+            for milestone in fields(Milestones)
+        ]
+        return Milestones(*(None if isnan(step) else int(step) for step in steps))
+
     def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps int64 `[n]` and values fp64 `[n]` of one key.
 
@@ -183,22 +206,22 @@ class History:
         values = np.array([record.values.get(key, nan) for record in self._records])
         return steps, values
 
-    def gram(self, site: str, step: int) -> tuple[np.ndarray, tuple[tuple[str, int], ...]]:
-        """The Gram picture of `site` at `step`, fp32 `[m, m]`, and its bands.
+    def picture(self, site: str, step: int) -> SitePicture:
+        """What pictures of `site` at `step` draw.
 
         Raises:
             KeyError: if none was kept then; the message lists the steps that have one.
         """
-        kept = {record.step: record.grams[site] for record in self if site in record.grams}
+        kept = {r.step: r.pictures[site] for r in self if site in r.pictures}
         if self.folder is None:
-            raise KeyError(f"no Gram of '{site}': this history is not on disk, or not from here.")
+            raise KeyError(f"no picture of '{site}': the history is not on disk, or not from here.")
         if step not in kept:
-            raise KeyError(f"no Gram of '{site}' at step {step}; there are {sorted(kept)}.")
-        return np.load(self.folder / kept[step].file), kept[step].bands
+            raise KeyError(f"no picture of '{site}' at step {step}; there are {sorted(kept)}.")
+        return SitePicture.load(self.folder / kept[step])
 
-    def gram_steps(self, site: str) -> list[int]:
-        """The steps at which a Gram picture of `site` was kept."""
-        return [record.step for record in self if site in record.grams]
+    def picture_steps(self, site: str) -> list[int]:
+        """The steps at which a picture of `site` was kept."""
+        return [record.step for record in self if site in record.pictures]
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a record, `step` as its index."""
@@ -207,11 +230,24 @@ class History:
         index = pd.Index([record.step for record in self], name="step")
         return pd.DataFrame([dict(record.values) for record in self], index=index)
 
-    def plot(self) -> Figure:
-        """The timeline: gaps, asymmetry and phases over log steps (needs matplotlib)."""
-        from lightning_semgeom.plots import timeline
+    def plot(
+        self, site: str | None = None, ax: Axes | None = None
+    ) -> tuple[Figure, Axes | np.ndarray]:
+        """Gaps, phases and asymmetry over log steps (needs matplotlib).
 
-        return timeline(self)
+        Args:
+            site: whose gaps to draw into `ax`; None: the first one's.
+            ax: where to draw gaps alone; None: a new figure with all sites.
+
+        Returns:
+            The figure, and its axes `[2, sites]` or `ax`.
+        """
+        from lightning_semgeom.plots.timeline import draw_gaps, timeline
+
+        if ax is None:
+            return timeline(self)
+        draw_gaps(ax, self, site or self.sites[0])
+        return ax.get_figure(root=True), ax  # type: ignore[return-value]
 
     def state_dict(self) -> dict[str, Any]:
         """All records, as tensors, strings and integers."""
@@ -221,17 +257,17 @@ class History:
             "keys": keys,
             "steps": torch.tensor([record.step for record in self], dtype=torch.int64),
             "values": torch.tensor(values, dtype=torch.float64),
-            "grams": [grams_to_dict(record.grams) for record in self],
+            "pictures": [dict(record.pictures) for record in self],
             "folder": None if self.folder is None else str(self.folder.resolve()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the records of `state` in place of those that are here."""
         self._came_from = None if state["folder"] is None else Path(state["folder"])
-        rows = zip(state["steps"].tolist(), state["values"].tolist(), state["grams"], strict=True)
+        steps, values = state["steps"].tolist(), state["values"].tolist()
         self._records = [
-            Record(step, dict(zip(state["keys"], values, strict=True)), grams_from_dict(grams))
-            for step, values, grams in rows
+            Record(step, dict(zip(state["keys"], row, strict=True)), dict(pictures))
+            for step, row, pictures in zip(steps, values, state["pictures"], strict=True)
         ]
 
     def _split(self, key: str) -> tuple[str, str]:
@@ -251,6 +287,6 @@ def _put_aside(folder: Path) -> None:
         return
     aside = next(path for n in count(1) if not (path := folder / f"earlier.{n}").exists())
     aside.mkdir()
-    for name in (FILE_NAME, GRAM_FOLDER):
+    for name in (FILE_NAME, PICTURE_FOLDER):
         if (folder / name).exists():
             (folder / name).replace(aside / name)

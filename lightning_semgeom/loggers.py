@@ -1,11 +1,128 @@
-"""Where a run's loggers and callbacks look for what we found."""
+"""What each kind of logger gets, and where a run's files are.
+
+Loggers are known by the names of their classes, since those of `lightning` and `pytorch_lightning`
+are not related. A kind that is not known here gets the figures by `log_metrics`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.loggers import Logger
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture for loggers."""
+
+    pixels: np.ndarray
+    """uint8 `[height, width, 3]`."""
+    caption: str
+    """What it shows, and of which step."""
+
+
+Pictures = Mapping[str, Drawn]
+
+
+def prepare(logger: Any, name: str) -> None:
+    """Tell W&B to keep the largest gap in its summary; other loggers need nothing."""
+    if kind_of(logger) == "WandbLogger":
+        # A metric of its own name has to be told the x axis again.
+        logger.experiment.define_metric(
+            f"{name}/gap", step_metric="trainer/global_step", summary="max,last"
+        )
+
+
+def log_record(logger: Any, values: Mapping[str, float], pictures: Pictures, step: int) -> None:
+    """Send the figures and pictures of one capture.
+
+    Args:
+        logger: of any kind.
+        values: figures by key; none where they were sent before.
+        pictures: by key, for loggers that take pictures.
+        step: optimizer steps.
+    """
+    kind = kind_of(logger)
+    if kind == "WandbLogger":
+        _send_to_wandb(logger, values, pictures, step)
+        return
+    if values:
+        logger.log_metrics(
+            _for_mlflow(values) if kind == "MLFlowLogger" else dict(values), step=step
+        )
+    for key, drawn in pictures.items() if kind else ():
+        _SENDERS[kind](logger, key, drawn, step)
+
+
+def takes_pictures(loggers: Iterable[Logger]) -> bool:
+    """Whether any of the loggers is of a kind that gets pictures."""
+    return any(map(kind_of, loggers))
+
+
+def alert(loggers: Iterable[Any], title: str, text: str) -> None:
+    """Send a message to those who watch a W&B run."""
+    for logger in loggers:
+        if kind_of(logger) == "WandbLogger":
+            logger.experiment.alert(title=title, text=text)
+
+
+def kind_of(logger: Logger) -> str:
+    """The name of the known class that the logger is of, or made from; "" for others."""
+    names = [cls.__name__ for cls in type(logger).__mro__]
+    return next((name for name in names if name in _KINDS), "")
+
+
+def _send_to_wandb(logger: Any, values: Mapping[str, float], pictures: Pictures, step: int) -> None:
+    import wandb
+
+    # One call is one row. The logger adds the x itself: a `step` of W&B's own must only grow.
+    images = {
+        key: wandb.Image(drawn.pixels, caption=drawn.caption) for key, drawn in pictures.items()
+    }
+    logger.log_metrics({**values, **images}, step=step)
+
+
+def _for_mlflow(values: Mapping[str, float]) -> dict[str, float]:
+    """`gap/colour` as `gap.colour`: a store of files cannot have a file `gap` and a folder."""
+    named = {}
+    for key, value in values.items():
+        root, metric, attribute = (*key.split("/", 2), "", "")[:3]
+        named[f"{root}/{metric}" + (f".{attribute}" if attribute else "")] = value
+    return named
+
+
+def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    logger.experiment.add_image(key, drawn.pixels, step, dataformats="HWC")
+
+
+def _send_to_mlflow(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    logger.experiment.log_image(logger.run_id, drawn.pixels, key=key, step=step)
+
+
+def _send_to_comet(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    logger.experiment.log_image(drawn.pixels, name=key, step=step)
+
+
+def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    from PIL import Image
+
+    file = Path(logger.log_dir) / f"{key}_{step:08d}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(drawn.pixels).save(file)
+
+
+_SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
+    "TensorBoardLogger": _send_to_tensorboard,
+    "MLFlowLogger": _send_to_mlflow,
+    "CometLogger": _send_to_comet,
+    "CSVLogger": _send_to_files,
+}
+_KINDS = ("WandbLogger", *_SENDERS)
 
 
 def log_headline(

@@ -6,8 +6,7 @@ own part, and what they add up in between is `mean_sums` and `site_sums`.
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
@@ -16,11 +15,12 @@ from torch import Tensor
 
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.faults import UndefinedError
-from lightning_semgeom.geometry.gram import cosine_gram, gram_rows
+from lightning_semgeom.geometry.gram import cell_gram, picture_cells
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.spectrum import spectrum_from_sums
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, mean_sums, row_sums
+from lightning_semgeom.picture import SitePicture, labels_of
 
 SIMILARITIES = ("gap", "z", "within", "between", "strength")
 SPECTRUM = ("asymmetry", "participation_ratio", "effective_rank")
@@ -39,12 +39,12 @@ def metric_keys(names: tuple[str, ...]) -> list[str]:
 class SitePlan:
     """What can be prepared for the rows of a site: once where they are always the same ones."""
 
+    table: AttributeTable
+    """The attributes."""
     codes: CodePlan
-    """How rows add up to attribute values."""
-    gram: Tensor
-    """int64 `[m]`: the rows of a Gram picture, in attribute order."""
-    bands: tuple[tuple[str, int], ...]
-    """The first attribute's values along the picture's rows: name and number of rows."""
+    """How rows add up to attribute values and, as one attribute more, to the picture's cells."""
+    cells: Tensor
+    """int64 `[m, A]`: the codes of the picture's cells."""
 
 
 def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePlan:
@@ -54,39 +54,14 @@ def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePla
     )
     known = row_ids < len(table)
     codes[known] = table.codes.to(row_ids.device)[row_ids[known]]
-    gram = gram_rows(codes, gram_size)
-    counts = Counter(codes[gram, 0].tolist())
-    bands = tuple((table.values[0][code], rows) for code, rows in counts.items())
-    return SitePlan(CodePlan(codes, table.num_values), gram, bands)
+    cells = picture_cells(codes, gram_size)
+    all_codes = torch.cat([codes, cells.of_row[:, None]], dim=1)
+    num_values = (*table.num_values, cells.codes.shape[0])
+    return SitePlan(table, CodePlan(all_codes, num_values), cells.codes)
 
 
-@dataclass(frozen=True)
-class SiteSums:
-    """What the figures and the picture of a site need; adds up over processes."""
-
-    rows: RowSums
-    """The sums of the site's unit vectors."""
-    pictured: Tensor
-    """fp64 `[m, d]`: the rows of the Gram picture."""
-
-    def packed(self) -> Tensor:
-        """All of it as one fp64 vector of `packed_size` entries."""
-        return torch.cat([self.rows.packed(), self.pictured.flatten()])
-
-    @staticmethod
-    def packed_size(plan: SitePlan, width: int) -> int:
-        """How many entries `packed` has."""
-        return RowSums.packed_size(plan.codes, width) + plan.gram.shape[0] * width
-
-    @classmethod
-    def unpacked(cls, packed: Tensor, plan: SitePlan, width: int) -> SiteSums:
-        """What `packed` holds, of rows of width `width` that `plan` belongs to."""
-        end = RowSums.packed_size(plan.codes, width)
-        return cls(RowSums.unpacked(packed[:end], plan.codes, width), packed[end:].view(-1, width))
-
-
-def site_sums(rows: Tensor, plan: SitePlan, mean: Tensor, part: slice | None = None) -> SiteSums:
-    """The sums of `rows` `[n, d]`, centred with `mean`.
+def site_sums(rows: Tensor, plan: SitePlan, mean: Tensor, part: slice | None = None) -> RowSums:
+    """The sums of `rows` `[n, d]`, centred with `mean`; they add up over processes.
 
     Args:
         rows: in the order of `plan`, or those of its rows that `part` says.
@@ -94,13 +69,7 @@ def site_sums(rows: Tensor, plan: SitePlan, mean: Tensor, part: slice | None = N
         mean: fp64 `[d]`, of the whole site.
         part: where the rows stand in the site.
     """
-    codes = plan.codes if part is None else plan.codes.part(part)
-    sums = row_sums(rows, codes, mean)
-    first, last = (0, rows.shape[0]) if part is None else (part.start, part.stop)
-    here = (plan.gram >= first) & (plan.gram < last)
-    pictured = sums.value_sums.new_zeros(plan.gram.shape[0], rows.shape[1])
-    pictured[here] = rows[plan.gram[here] - first].to(pictured)
-    return SiteSums(sums, pictured)
+    return row_sums(rows, plan.codes if part is None else plan.codes.part(part), mean)
 
 
 @dataclass(frozen=True)
@@ -109,36 +78,56 @@ class Measurement:
 
     values: dict[str, float]
     """By the keys of `metric_keys`; NaN where not defined."""
-    bands: tuple[tuple[str, int], ...]
-    """What the rows of the picture are: names and numbers of rows."""
-    pictured: Tensor
-    """fp64 `[m, d]`: the rows of the picture."""
-    mean: Tensor
-    """fp64 `[d]`: the mean that the rows were centred with."""
     flaw: UndefinedError | None
     """Why figures are NaN that every sound site has; None: they are there."""
+    plan: SitePlan
+    """What the rows are."""
+    sums: RowSums
+    """Those of the whole site."""
+    within: Tensor
+    """fp64 `[V]`: mean cosine within each value, attribute after attribute."""
 
-    def gram(self) -> np.ndarray:
-        """Cosines of the pictured rows, fp32 `[m, m]`."""
-        picture: np.ndarray = cosine_gram(self.pictured, self.mean).float().cpu().numpy()
-        return picture
+    def picture(self) -> SitePicture:
+        """The Gram of the picture's cells, and how alike the rows of each value are."""
+        table, first = self.plan.table, self.within.shape[0]
+        counts = self.sums.value_counts
+        gram = cell_gram(counts[first:], self.sums.value_sums[first:])
+        values = [
+            (name, value)
+            for name, found in zip(table.names, table.values, strict=True)
+            for value in found
+        ]
+        return SitePicture(
+            gram=gram.float().cpu().numpy(),
+            rows=counts[first:].long().cpu().numpy(),
+            labels=labels_of(self.plan.cells.tolist(), table.values),
+            attributes=np.array(table.names, dtype=np.str_),
+            values=np.array(values, dtype=np.str_).reshape(-1, 2),
+            value_rows=counts[:first].long().cpu().numpy(),
+            value_within=self.within.cpu().numpy(),
+        )
 
 
-def measured(sums: SiteSums, plan: SitePlan, mean: MeanSums, names: tuple[str, ...]) -> Measurement:
+def measured(sums: RowSums, plan: SitePlan, mean: MeanSums) -> Measurement:
     """All figures from the sums of a whole site; those over attributes without a name are means."""
-    figures = similarity_from_sums(sums.rows, plan.codes.num_values)
+    names, num_values = plan.table.names, plan.table.num_values
+    first = sum(num_values)
+    of_values = replace(
+        sums, value_counts=sums.value_counts[:first], value_sums=sums.value_sums[:first]
+    )
+    figures = similarity_from_sums(of_values, num_values)
+    within = figures["within_value"]
     values: dict[str, float] = {}
     for metric in SIMILARITIES:
         column = figures[metric]
         values[metric] = column.nanmean().item()
         values |= {f"{metric}/{a}": v for a, v in zip(names, column.tolist(), strict=True)}
-    if sums.rows.second is not None:
-        figures = spectrum_from_sums(sums.rows.count, sums.rows.second[0], centered=True)
+    if sums.second is not None:
+        figures = spectrum_from_sums(sums.count, sums.second[0], centered=True)
         values |= {metric: figures[metric].item() for metric in SPECTRUM}
-    values |= {"rows": sums.rows.count.item(), "skipped": sums.rows.skipped.item()}
-    return Measurement(
-        values, plan.bands, sums.pictured, mean.mean, _flaw(values, mean.not_finite.item(), names)
-    )
+    values |= {"rows": sums.count.item(), "skipped": sums.skipped.item()}
+    flaw = _flaw(values, mean.not_finite.item(), names)
+    return Measurement(values, flaw, plan, sums, within)
 
 
 def _flaw(
@@ -168,7 +157,7 @@ def _flaw(
     return None
 
 
-def measure(rows: Tensor, plan: SitePlan, names: tuple[str, ...]) -> Measurement:
+def measure(rows: Tensor, plan: SitePlan) -> Measurement:
     """All figures of `rows` `[n, d]`, centred with their own mean, in the order of `plan`."""
     mean = mean_sums(rows)
-    return measured(site_sums(rows, plan, mean.mean), plan, mean, names)
+    return measured(site_sums(rows, plan, mean.mean), plan, mean)

@@ -130,6 +130,11 @@ class PhaseDetector:
         """Step at which structure was gone."""
         return self._state.collapse_step
 
+    @property
+    def top_step(self) -> int | None:
+        """Step of the largest gap of the rise at work: what a peak would be dated by."""
+        return self._state.top_step
+
     def update(self, step: int, gap: float, z: float) -> Phase:
         """Take the next capture and say where the curve stands.
 

@@ -1,19 +1,18 @@
-"""One record after the other: figures of the sites become keys, phases, history and logger rows."""
+"""One record after the other: figures of the sites become keys, phases and the history."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import inf, isnan, nan
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import nan
 from typing import Any
 
-import numpy as np
-
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.history import GRAM_FOLDER, History
+from lightning_semgeom.history import PICTURE_FOLDER, History
 from lightning_semgeom.measure import metric_keys
 from lightning_semgeom.phases import PhaseDetector
-from lightning_semgeom.record import GramFile, Record
+from lightning_semgeom.picture import SitePicture
+from lightning_semgeom.record import Record
 
 HEADLINES = ("gap", "z", "asymmetry")
 MILESTONES = ("onset_step", "peak_step", "collapse_step")
@@ -37,13 +36,14 @@ class Recorder:
         self.attributes = tuple(attributes)
         self.history = History()
         self.phases = {(site, a): PhaseDetector() for site in sites for a in attributes}
-        self.headline_phase = PhaseDetector()
+        self.mean_phases = {site: PhaseDetector() for site in sites}
         self.step: int | None = None
         self.values: dict[str, float] = {}
+        self.pictures: dict[str, SitePicture] = {}
+        self.new_peaks: dict[str, int] = {}
+        self.new_collapses: list[tuple[str, str]] = []
         self._headline: dict[str, float] = {}
-        self._largest: dict[str, float] = {}
         self._phases_before: list[dict[str, Any]] = []
-        self._grams: dict[str, tuple[np.ndarray, GramFile]] = {}
 
     @property
     def begun_step(self) -> int:
@@ -57,63 +57,79 @@ class Recorder:
         self.step = step
         self.values = dict.fromkeys(self._keys(), nan)
         self._phases_before = [detector.state_dict() for detector in self._detectors()]
-        self._grams = {}
+        self.pictures, self.new_peaks, self.new_collapses = {}, {}, []
 
-    def add(self, site: str, values: Mapping[str, float]) -> None:
+    def add(self, site: str, values: Mapping[str, float], picture: SitePicture) -> None:
         """Put the figures of `site` into the record and tell its phase detectors."""
         step = self.begun_step
-        self._largest[site] = max(self._largest.get(site, -inf), values["gap"])
+        self.pictures[site] = picture
         for key, value in values.items():
             self.values[f"{self.name}_{site}/{key}"] = value
         for attribute in self.attributes:
             detector = self.phases[site, attribute]
+            had_collapsed = detector.collapse_step is not None
             detector.update(step, values[f"gap/{attribute}"], values[f"z/{attribute}"])
+            if detector.collapse_step is not None and not had_collapsed:
+                self.new_collapses.append((site, attribute))
             for milestone in MILESTONES:
-                reached = getattr(detector, milestone)
                 key = f"{self.name}_{site}/{milestone}/{attribute}"
-                self.values[key] = nan if reached is None else float(reached)
+                self.values[key] = _number(getattr(detector, milestone))
+        mean = self.mean_phases[site]
+        had_peaked = mean.peak_step is not None
+        phase = mean.update(step, values["gap"], values["z"])
+        if mean.peak_step is not None and not had_peaked:
+            self.new_peaks[site] = mean.peak_step
         if site == self.sites[0]:
-            phase = self.headline_phase.update(step, values["gap"], values["z"])
             self._headline = {
                 **{f"{self.name}/{metric}": values[metric] for metric in HEADLINES},
                 f"{self.name}/phase": float(phase),
             }
-            self.values.update(self._headline)
+            self.values |= {**self._headline, f"{self.name}/peak_step": _number(mean.peak_step)}
 
     def take_headline(self) -> dict[str, float]:
         """The headline values that were found since the last call."""
         headline, self._headline = self._headline, {}
         return headline
 
-    def add_gram(self, site: str, gram: np.ndarray, bands: Sequence[tuple[str, int]]) -> None:
-        """Keep a Gram picture `[m, m]` of `site` with the record, and what its rows are."""
-        file = f"{GRAM_FOLDER}/{site}/{self.begun_step:08d}.npy"
-        self._grams[site] = gram, GramFile(file, tuple(bands))
-
-    def is_new_maximum(self, site: str, gap: float) -> bool:
-        """Whether `gap` is above all mean gaps of `site` before."""
-        return gap > self._largest.get(site, -inf)
-
-    def finish(self) -> None:
+    def finish(self, keep_pictures: bool) -> None:
         """End the record.
+
+        Args:
+            keep_pictures: whether to write its pictures; one that may turn out to be the peak's is
+                written anyway.
 
         Raises:
             OSError: if the history's folder cannot be written; the record is in memory even then.
         """
         step, self.step = self.begun_step, None
-        folder = self.history.folder
+        peaks = {site for site in self.pictures if self.mean_phases[site].top_step == step}
         # Pictures first: a record on disk names none that is not there.
-        fault = None if folder is None else attempted(self._save_grams, folder)
-        kept = {} if folder is None or fault else self._grams
-        self.history.append(Record(step, self.values, {s: file for s, (_, file) in kept.items()}))
-        if fault is not None:
-            raise fault
+        files = attempted(self._save_pictures, step, self.pictures if keep_pictures else peaks)
+        self.history.append(
+            Record(step, self.values, {} if isinstance(files, Exception) else files)
+        )
+        if isinstance(files, Exception):
+            raise files
 
-    def _save_grams(self, folder: Path) -> None:
-        for gram, kept in self._grams.values():
-            path = folder / kept.file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, gram)
+    def keep_pictures(self) -> None:
+        """Write the pictures of the last record after all.
+
+        Raises:
+            OSError: if the history's folder cannot be written.
+        """
+        last = self.history.records[-1]
+        files = self._save_pictures(last.step, self.pictures)
+        self.history.replace_last(replace(last, pictures=files))
+
+    def _save_pictures(self, step: int, sites: Iterable[str]) -> dict[str, str]:
+        """Write the pictures of `sites`, where the history is on disk; answer with their files."""
+        folder = self.history.folder
+        if folder is None:
+            return {}
+        files = {site: f"{PICTURE_FOLDER}/{site}/{step:08d}.npz" for site in sites}
+        for site, file in files.items():
+            self.pictures[site].save(folder / file)
+        return files
 
     def state_dict(self) -> dict[str, Any]:
         """History and phases, as tensors and Python scalars; a record at work is left out."""
@@ -128,17 +144,18 @@ class Recorder:
         self.history.load_state_dict(state["history"])
         for detector, saved in zip(self._detectors(), state["phases"], strict=True):
             detector.load_state_dict(saved)
-        for site in self.sites:
-            gaps = [record.values[f"{self.name}_{site}/gap"] for record in self.history.records]
-            self._largest[site] = max((gap for gap in gaps if not isnan(gap)), default=-inf)
 
     def _detectors(self) -> list[PhaseDetector]:
-        return [self.headline_phase, *self.phases.values()]
+        return [*self.mean_phases.values(), *self.phases.values()]
 
     def _keys(self) -> list[str]:
         of_site = [
             *metric_keys(self.attributes),
             *(f"{milestone}/{a}" for milestone in MILESTONES for a in self.attributes),
         ]
-        headline = [f"{self.name}/{metric}" for metric in (*HEADLINES, "phase")]
+        headline = [f"{self.name}/{metric}" for metric in (*HEADLINES, "phase", "peak_step")]
         return headline + [f"{self.name}_{site}/{key}" for site in self.sites for key in of_site]
+
+
+def _number(step: int | None) -> float:
+    return nan if step is None else float(step)

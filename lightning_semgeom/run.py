@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
@@ -13,13 +13,17 @@ from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange
+from lightning_semgeom.capture.schedule import Schedule
+from lightning_semgeom.dashboard import Dashboard
 from lightning_semgeom.faults import Faults, UndefinedError, attempted
 from lightning_semgeom.geometry.classes import class_means
-from lightning_semgeom.loggers import run_folder
+from lightning_semgeom.loggers import alert, log_record, run_folder
 from lightning_semgeom.measure import Measurement, measure, plan_site
 from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.recorder import Recorder
 from lightning_semgeom.weights import WeightFigures
+
+Answer = TypeVar("Answer")
 
 
 class Run:
@@ -30,9 +34,9 @@ class Run:
         table: the attributes.
         capture: the sites of the model.
         ranks: the processes.
-        gram_size: most rows in a Gram picture.
-        is_gram_due: whether the record of a step keeps its Gram pictures.
+        gram_size: most lines of a Gram picture.
         on_error: what a fault does.
+        alerts: whether loggers that can tell people of a collapse.
     """
 
     def __init__(
@@ -42,17 +46,20 @@ class Run:
         capture: Capture,
         ranks: Ranks,
         gram_size: int,
-        is_gram_due: Callable[[int], bool],
         on_error: Literal["warn", "raise"],
+        alerts: bool,
     ) -> None:
         sites = (*capture.weight_sites, *capture.hidden_sites)
         self.recorder = Recorder(name, sites, table.names)
         self.recorded_step: int | None = None
+        self._dashboard = Dashboard(self.recorder)
+        self._alerts = alerts
+        self._shows_last = True
+        self.schedule = Schedule(every_n_steps=1, growth=None)
         self._table = table
         self._capture = capture
         self._ranks = ranks
         self._gram_size = gram_size
-        self._is_gram_due = is_gram_due
         self._faults = Faults(on_error, is_first=ranks.rank == 0)
         self._unwritten: Exception | None = None
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
@@ -106,16 +113,44 @@ class Run:
         the `log_every_n_steps` grid.
         """
         step = self.recorded_step = self.recorder.begun_step
+        schedule, number = self.schedule, len(self.recorder.history)
         self._faults.tell("figures are missing", step)
-        self._write("history", step, self.recorder.finish)
-        for logger in loggers:
-            log = partial(logger.log_metrics, dict(self.recorder.values), step=step)
-            self._write(type(logger).__name__, step, log)
+        kept = schedule.is_picture_kept(step, number)
+        self._write("history", step, partial(self.recorder.finish, kept))
+        due = self._shows_last = schedule.is_picture_logged(step, number)
+        self._log(loggers, self.recorder.values, step, due, step in schedule.last_steps)
+        if self._alerts and self.recorder.new_collapses:
+            title = f"{self.recorder.name}: structure has collapsed"
+            message = self._dashboard.collapse_message()
+            self._write("alert", step, partial(alert, loggers, title, message))
 
-    def open_history(self, trainer: pl.Trainer, folder: str) -> None:
-        """Write the history into `folder` of the trainer's run."""
-        opening = partial(self.recorder.history.open, run_folder(trainer) / folder)
-        self._write("history", None, opening)
+    def open(self, trainer: pl.Trainer, schedule: Schedule, folder: str) -> None:
+        """Begin to train: write the history into `folder` of the trainer's run."""
+        self.schedule = schedule
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            opening = partial(self.recorder.history.open, run_folder(trainer) / folder)
+            self._write("history", None, opening)
+            self._write("loggers", None, partial(self._dashboard.open, trainer.loggers))
+
+    def end(self, loggers: Iterable[Logger]) -> None:
+        """Show what the run ended with, where nobody knew that it was the last record."""
+        if self.recorded_step is not None and not self._shows_last:
+            self._write("history", self.recorded_step, self.recorder.keep_pictures)
+            self._log(loggers, {}, self.recorded_step, due=True, last=True)
+        self.agree()
+
+    def _log(
+        self,
+        loggers: Iterable[Logger],
+        values: Mapping[str, float],
+        step: int,
+        due: bool,
+        last: bool,
+    ) -> None:
+        drawn = self._write("pictures", step, partial(self._dashboard.pictures, due, last))
+        for logger in loggers:
+            log = partial(log_record, logger, values, drawn or {}, step)
+            self._write(type(logger).__name__, step, log)
 
     def agree(self) -> None:
         """With on_error="raise" tell all processes of a fault in one that writes, and raise it."""
@@ -126,16 +161,17 @@ class Run:
         """Leave no hook on the model."""
         self._capture.disarm()
 
-    def _write(self, where: str, step: int | None, write: Callable[[], None]) -> None:
+    def _write(self, where: str, step: int | None, write: Callable[[], Answer]) -> Answer | None:
         """Write to somewhere outside; only the first process does."""
-        fault = attempted(write)
-        if fault is None:
-            return
+        answer = attempted(write)
+        if not isinstance(answer, Exception):
+            return answer
         if self._ranks.size > 1 and self._faults.raises:
-            self._unwritten = self._unwritten or fault
+            self._unwritten = self._unwritten or answer
         else:
-            self._faults.add(where, fault)
+            self._faults.add(where, answer)
             self._faults.tell("a record is not written", step)
+        return None
 
     def _add_hidden(self, captured: Mapping[str, HiddenRows | Exception]) -> None:
         found = self._exchange.all_rows(
@@ -156,7 +192,7 @@ class Run:
         # Positions with the same label share all attributes and are alike for other reasons;
         # one row a label keeps them out of the comparison, and the null honest.
         rows, labels = class_means(hidden.rows, hidden.labels)
-        return measure(rows, plan_site(self._table, labels, self._gram_size), self._table.names)
+        return measure(rows, plan_site(self._table, labels, self._gram_size))
 
     def _add(self, figures: Mapping[str, Measurement | Exception]) -> None:
         """Put figures into the record, or keep what was wrong."""
@@ -169,11 +205,7 @@ class Run:
             self._faults.add(site, fault)
 
     def _put(self, site: str, found: Measurement) -> None:
-        """Put figures into the record, with a picture where one is due or a gap is the largest."""
-        largest = self.recorder.is_new_maximum(site, found.values["gap"])
-        self.recorder.add(site, found.values)
-        if largest or self._is_gram_due(self.recorder.begun_step):
-            self.recorder.add_gram(site, found.gram(), found.bands)
+        self.recorder.add(site, found.values, found.picture())
         if found.flaw is not None:
             raise found.flaw
 

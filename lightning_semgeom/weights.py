@@ -14,15 +14,8 @@ from torch import Tensor
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.capture.shards import OwnedRows
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.geometry.sums import MeanSums, mean_sums
-from lightning_semgeom.measure import (
-    Measurement,
-    SitePlan,
-    SiteSums,
-    measured,
-    plan_site,
-    site_sums,
-)
+from lightning_semgeom.geometry.sums import MeanSums, RowSums, mean_sums
+from lightning_semgeom.measure import Measurement, SitePlan, measured, plan_site, site_sums
 from lightning_semgeom.ranks import Ranks
 
 
@@ -60,7 +53,7 @@ class WeightFigures:
             trouble,
         )
         sizes = {
-            site: SiteSums.packed_size(self._plans[site], self._widths[site])
+            site: RowSums.packed_size(self._plans[site].codes, self._widths[site])
             for site, mean in means.items()
             if not isinstance(mean, Exception)
         }
@@ -84,5 +77,5 @@ class WeightFigures:
 
     def _figures(self, site: str, mean: Tensor, sums: Tensor) -> Measurement:
         plan = self._plans[site]
-        whole = SiteSums.unpacked(sums, plan, self._widths[site])
-        return measured(whole, plan, MeanSums.unpacked(mean), self._table.names)
+        whole = RowSums.unpacked(sums, plan.codes, self._widths[site])
+        return measured(whole, plan, MeanSums.unpacked(mean))

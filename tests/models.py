@@ -1,11 +1,15 @@
 """Small modules, data and Trainer settings that several tests share."""
 
+import math
+
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable
+from lightning_semgeom.picture import SitePicture
 
 TOKENS, WIDTH = 12, 8
 
@@ -14,6 +18,13 @@ def table():
     return AttributeTable.from_dict(
         {"colour": list("rrbbggrrbbgg"), "size": [None, "s", "l"] * 4},
     )
+
+
+def label_of(codes):
+    """What a row of `table()` with these codes is, in words."""
+    return [
+        "" if code < 0 else values[code] for code, values in zip(codes, table().values, strict=True)
+    ]
 
 
 class TinyModel(pl.LightningModule):
@@ -38,6 +49,43 @@ class TinyModel(pl.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=0.02)
+
+
+class StagedModel(pl.LightningModule):
+    """Its head is told what to be: rows of one colour come to point the same way, and part again.
+
+    The gap peaks after `PEAK` updates.
+    """
+
+    PEAK = 20
+    COLOURS = ("red", "green", "blue", "grey")
+
+    def __init__(self):
+        super().__init__()
+        self.lm_head = nn.Linear(16, 48, bias=False)
+        generator = torch.Generator().manual_seed(0)
+        self.noise = torch.randn(48, 16, generator=generator)
+        self.shared = torch.randn(4, 16, generator=generator)[torch.arange(48) % 4]
+        self.set_head(0)
+
+    @classmethod
+    def table(cls):
+        return AttributeTable.from_dict({"colour": list(cls.COLOURS) * 12})
+
+    def set_head(self, updates):
+        strength = math.exp(-(math.log((updates + 1) / (self.PEAK + 1)) ** 2) / 0.4)
+        with torch.no_grad():
+            self.lm_head.weight.copy_(self.noise + 1.5 * strength * self.shared)
+
+    def training_step(self, batch, batch_idx):
+        return self.lm_head.weight.sum() * 0
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, closure):
+        optimizer.step(closure)
+        self.set_head(batch_idx + 1)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 class Returning(nn.Module):
@@ -83,6 +131,22 @@ class HiddenByStep(pl.Callback):
     def keep(self, module, inputs, output):
         if module.training:
             self.hidden.setdefault(self.updates, (output.detach().clone(), self.labels))
+
+
+def picture(gram, labels=None, rows=None, attributes=("colour",)):
+    """A site's picture with this Gram, and no values."""
+    gram = np.asarray(gram, dtype=np.float32)
+    cells = len(gram)
+    labels = [["red"] * len(attributes)] * cells if labels is None else labels
+    return SitePicture(
+        gram=gram,
+        rows=np.ones(cells, dtype=np.int64) if rows is None else np.asarray(rows),
+        labels=np.array(labels, dtype=np.str_).reshape(cells, len(attributes)),
+        attributes=np.array(attributes, dtype=np.str_),
+        values=np.zeros((0, 2), dtype=np.str_),
+        value_rows=np.zeros(0, dtype=np.int64),
+        value_within=np.zeros(0),
+    )
 
 
 class Resumable:

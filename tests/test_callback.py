@@ -236,17 +236,26 @@ def test_several_callbacks_work_side_by_side_under_their_names(tmp_path):
         fit(tmp_path, geometry(), geometry())
 
 
-def test_gram_pictures_are_kept_beside_the_history(tmp_path):
-    callback = geometry()
-    fit(tmp_path, callback)
+def test_pictures_are_kept_beside_the_history(tmp_path):
+    callback, weights = geometry(), models.WeightsByStep()
+    fit(tmp_path, callback, weights)
     history = History.load(tmp_path / "semgeom")
-    steps = history.gram_steps("unembedding")
+    steps = history.picture_steps("unembedding")
     assert steps[0] == 0
     assert steps[-1] == 20
-    gram, bands = history.gram("unembedding", 20)
-    assert gram.shape == (12, 12)
-    assert bands == (("r", 4), ("b", 4), ("g", 4))
-    assert np.allclose(np.diag(gram), 1, atol=1e-5)
+    picture = history.picture("unembedding", 20)
+    assert picture.bands() == [("r", 4), ("b", 4), ("g", 4)]
+    labels = [models.label_of(row) for row in sorted(models.table().codes.tolist())]
+    assert picture.labels.tolist() == labels
+    rows = weights.heads[20].double()
+    units = torch.nn.functional.normalize(rows - rows.mean(0))
+    codes = models.table().codes
+    order = sorted(range(12), key=lambda i: codes[i].tolist())
+    assert np.allclose(picture.gram, units[order] @ units[order].T, atol=1e-5)
+    values = dict(zip(map(tuple, picture.values.tolist()), picture.value_within, strict=True))
+    red = units[codes[:, 0] == 0]
+    expected = (red.sum(0).square().sum() - 4) / 12
+    assert values["colour", "r"] == pytest.approx(float(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize(

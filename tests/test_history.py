@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lightning_semgeom import History
-from lightning_semgeom.record import GramFile, Record
+from lightning_semgeom.record import Record
+from tests import models
 
 
 def record(step, gap=0.5):
@@ -19,7 +20,7 @@ def record(step, gap=0.5):
         "semgeom_unembedding/asymmetry": math.nan,
         "semgeom_hidden.layer_1/gap/colour": math.inf,
     }
-    return Record(step, values, {"unembedding": GramFile(f"gram/{step}.npy", (("red", 2),))})
+    return Record(step, values, {"unembedding": f"pictures/{step}.npz"})
 
 
 def filled(folder=None, steps=(0, 1, 5)):
@@ -40,7 +41,7 @@ def test_what_is_written_is_read_again(tmp_path):
         assert steps.tolist() == [0, 1, 5]
         assert values.tolist() == [0.0, 0.1, 0.5]
         assert np.isnan(read.curve("semgeom_unembedding/asymmetry")[1]).all()
-        assert read.records[1].grams == record(1).grams
+        assert read.records[1].pictures == record(1).pictures
 
 
 def test_each_line_is_on_disk_at_once_and_strict_json(tmp_path):
@@ -88,31 +89,30 @@ def test_records_from_a_checkpoint_cut_the_file_back(tmp_path):
     assert not list(tmp_path.glob("earlier.*"))
 
 
-def save_gram(folder, step, value):
-    (folder / "gram").mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"gram/{step}.npy", np.full((2, 2), value, dtype=np.float32))
+def save_picture(folder, step, value):
+    models.picture(np.full((2, 2), value)).save(folder / f"pictures/{step}.npz")
 
 
 def test_what_another_run_left_is_kept_aside_with_its_pictures(tmp_path):
     for value, steps in enumerate([(0, 1, 5), (0, 1), (0,)]):
         filled(tmp_path, steps)
-        save_gram(tmp_path, 0, value)
+        save_picture(tmp_path, 0, value)
     for value, folder in enumerate(["earlier.1", "earlier.2", "."]):
         kept = History.load(tmp_path / folder)
         assert len(kept) == 3 - value
-        assert (kept.gram("unembedding", 0)[0] == value).all()
+        assert (kept.picture("unembedding", 0).gram == value).all()
 
 
 def test_pictures_come_along_into_another_folder(tmp_path):
     first = filled(tmp_path / "first")
-    save_gram(tmp_path / "first", 1, 0.5)
+    save_picture(tmp_path / "first", 1, 0.5)
     resumed = History()
     resumed.load_state_dict(first.state_dict())
     resumed.open(tmp_path / "second")
     shutil.rmtree(tmp_path / "first")
     read = History.load(tmp_path / "second")
-    assert (read.gram("unembedding", 1)[0] == 0.5).all()
-    assert read.gram_steps("unembedding") == [1]  # the others were never on disk
+    assert (read.picture("unembedding", 1).gram == 0.5).all()
+    assert read.picture_steps("unembedding") == [1]  # the others were never on disk
 
 
 def test_the_state_is_read_by_torch_load_with_weights_only(tmp_path):
@@ -120,7 +120,7 @@ def test_the_state_is_read_by_torch_load_with_weights_only(tmp_path):
     torch.save(history.state_dict(), tmp_path / "state.pt")
     read = History()
     read.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert [(r.step, r.grams) for r in read] == [(r.step, r.grams) for r in history]
+    assert [(r.step, r.pictures) for r in read] == [(r.step, r.pictures) for r in history]
     for key in history.keys:
         assert np.array_equal(read.curve(key)[1], history.curve(key)[1], equal_nan=True)
     empty = History()
@@ -152,18 +152,39 @@ def test_steps_must_increase():
         history.append(record(5))
 
 
-def test_a_gram_is_read_with_its_bands(tmp_path):
+def test_a_picture_is_read_with_its_bands(tmp_path):
     history = filled(tmp_path)
-    (tmp_path / "gram").mkdir()
-    np.save(tmp_path / "gram/1.npy", np.eye(2, dtype=np.float32))
-    gram, bands = History.load(tmp_path).gram("unembedding", 1)
-    assert np.array_equal(gram, np.eye(2))
-    assert bands == (("red", 2),)
-    assert history.gram_steps("unembedding") == [0, 1, 5]
+    save_picture(tmp_path, 1, 0.5)
+    picture = History.load(tmp_path).picture("unembedding", 1)
+    assert np.array_equal(picture.gram, np.full((2, 2), 0.5))
+    assert picture.bands() == [("red", 2)]
+    assert history.picture_steps("unembedding") == [0, 1, 5]
     with pytest.raises(
-        KeyError, match=r"no Gram of 'unembedding' at step 2; there are \[0, 1, 5\]"
+        KeyError, match=r"no picture of 'unembedding' at step 2; there are \[0, 1, 5\]"
     ):
-        history.gram("unembedding", 2)
+        history.picture("unembedding", 2)
+
+
+def test_the_last_record_can_be_given_its_pictures_later(tmp_path):
+    history = filled(tmp_path)
+    history.replace_last(Record(5, history.records[-1].values, {"hidden.layer_1": "a.npz"}))
+    read = History.load(tmp_path)
+    assert [r.step for r in read] == [0, 1, 5]
+    assert read.records[-1].pictures == {"hidden.layer_1": "a.npz"}
+
+
+def test_milestones_are_those_of_the_last_record():
+    history = filled()
+    last = {
+        "semgeom/gap": 0.1,
+        "semgeom_unembedding/onset_step/colour": 1.0,
+        "semgeom_unembedding/peak_step/colour": 5.0,
+        "semgeom_unembedding/collapse_step/colour": math.nan,
+    }
+    history.append(Record(9, last))
+    found = history.milestones("unembedding", "colour")
+    assert (found.onset_step, found.peak_step, found.collapse_step) == (1, 5, None)
+    assert History().milestones("unembedding", "colour").onset_step is None
 
 
 def test_a_frame_has_one_row_a_record():

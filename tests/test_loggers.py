@@ -1,22 +1,40 @@
 """What the Trainer's loggers hold after a real run, read back with their own readers."""
 
 import csv
+import json
 import math
 import struct
+import zipfile
+from pathlib import Path
 
+import matplotlib.image
+import numpy as np
 import pytest
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+import torch
+from lightning.pytorch.loggers import (
+    CometLogger,
+    CSVLogger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
+from torch.utils.data import DataLoader
 
 from lightning_semgeom import SemanticGeometry
 from tests import models
 
-KEYS = ("semgeom/gap", "semgeom_unembedding/z/colour", "semgeom_hidden.body/asymmetry")
+KEYS = ("semgeom/gap", "semgeom_unembedding/z/colour", "semgeom_unembedding/asymmetry")
+KINDS = ("gram", "shared", "map")
+# Each tenth record, the one that confirms the peak, and the last.
+SHOWN = [0, 15, 48, 101, 300]
 
 
-def fit(tmp_path, *loggers):
-    callback = SemanticGeometry(models.table(), hidden="body", every_n_steps=6)
-    trainer = models.trainer(tmp_path, callback, logger=list(loggers))
-    trainer.fit(models.TinyModel(), models.batches())
+def fit(tmp_path, *loggers, steps=300, callbacks=(), **options):
+    callback = SemanticGeometry(models.StagedModel.table(), every_n_steps=50, **options)
+    trainer = models.trainer(
+        tmp_path, callback, *callbacks, logger=list(loggers), max_steps=steps, log_every_n_steps=50
+    )
+    trainer.fit(models.StagedModel(), DataLoader(torch.zeros(300)))
     return callback.history
 
 
@@ -29,7 +47,17 @@ def assert_same(found, history):
             assert found[key][step] == pytest.approx(value, abs=1e-6, nan_ok=True)
 
 
-def test_csv_rows_hold_all_keys_at_the_right_steps(tmp_path):
+def test_the_run_that_the_tests_below_look_at_peaks_and_collapses(tmp_path):
+    history = fit(tmp_path)
+    steps = [record.step for record in history]
+    assert [steps.index(step) for step in SHOWN if step != 48] == [0, 10, 20, len(steps) - 1]
+    _, peaks = history.curve("semgeom/peak_step")
+    assert steps[int(np.isfinite(peaks).argmax())] == 48
+    assert peaks[-1] == 22
+    assert history.milestones("unembedding", "colour").collapse_step == 58
+
+
+def test_csv_rows_hold_all_keys_and_pictures_lie_beside_them(tmp_path):
     logger = CSVLogger(tmp_path)
     history = fit(tmp_path, logger)
     with open(f"{logger.log_dir}/metrics.csv", encoding="utf-8") as file:
@@ -38,11 +66,17 @@ def test_csv_rows_hold_all_keys_at_the_right_steps(tmp_path):
     found = {key: {int(row["step"]): float(row[key] or "nan") for row in ours} for key in KEYS}
     assert_same(found, history)
     assert set(history.keys) <= set(rows[0])
-    assert any(row["train_loss"] for row in rows)
-    assert (tmp_path / "lightning_logs/version_0/semgeom/history.jsonl").exists()
+    folder = Path(logger.log_dir)
+    assert (folder / "semgeom/history.jsonl").exists()
+    for kind in KINDS:
+        files = sorted((folder / f"semgeom_{kind}").glob("unembedding_*.png"))
+        assert [int(file.stem[-8:]) for file in files] == SHOWN
+        assert all(matplotlib.image.imread(file).std() > 0.05 for file in files)
+    timelines = sorted((folder / "semgeom").glob("timeline_*.png"))
+    assert [int(file.stem[-8:]) for file in timelines] == [48, 300]
 
 
-def test_tensorboard_scalars_hold_all_keys_at_the_right_steps(tmp_path):
+def test_tensorboard_holds_scalars_and_a_picture_at_each_of_its_steps(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path)
@@ -51,10 +85,15 @@ def test_tensorboard_scalars_hold_all_keys_at_the_right_steps(tmp_path):
     events.Reload()
     assert set(history.keys) <= set(events.Tags()["scalars"])
     assert_same({key: {e.step: e.value for e in events.Scalars(key)} for key in KEYS}, history)
+    pictures = [f"semgeom_{kind}/unembedding" for kind in KINDS]
+    assert {*pictures, "semgeom/timeline"} == set(events.Tags()["images"])
+    for key in pictures:
+        assert [event.step for event in events.Images(key)] == SHOWN
+        assert {event.width for event in events.Images(key)} == {600}
 
 
-def wandb_rows(path):
-    """The history rows of an offline run file: LevelDB log framing around protobuf records."""
+def wandb_records(path):
+    """The records of an offline run file: LevelDB log framing around protobuf records."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, position, parts = path.read_bytes(), 7, []
@@ -66,36 +105,148 @@ def wandb_rows(path):
         parts.append(data[position + 7 : position + 7 + length])
         position += 7 + length
         if kind in (1, 4):
-            record = Record.FromString(b"".join(parts))
+            yield Record.FromString(b"".join(parts))
             parts = []
-            if record.WhichOneof("record_type") == "history":
-                yield {
-                    (item.key or "/".join(item.nested_key)): item.value_json
-                    for item in record.history.item
-                }
 
 
-def test_wandb_rows_hold_a_whole_record_each_at_the_right_step(tmp_path, monkeypatch):
-    import pathlib
+@pytest.fixture(scope="module")
+def wandb_run(tmp_path_factory):
+    """A real offline run: its history, its folder of files and the records of its file."""
+    import wandb
+
+    folder = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_SILENT", "true")
+        logger = WandbLogger(project="test", save_dir=folder, offline=True)
+        history = fit(folder, logger, alerts=True)
+        settings = logger.experiment.settings
+        sync_file, files = Path(settings.sync_file), Path(settings.files_dir)
+        version = str(logger.version)
+        wandb.teardown()
+    assert (folder / "test" / version / "semgeom/history.jsonl").exists()
+    return history, files, [*wandb_records(sync_file)]
+
+
+def wandb_rows(records):
+    for record in records:
+        if record.WhichOneof("record_type") == "history":
+            yield {
+                (item.key or "/".join(item.nested_key)): json.loads(item.value_json)
+                for item in record.history.item
+            }
+
+
+def test_wandb_rows_hold_the_scalars_and_pictures_of_a_capture_each(wandb_run):
+    history, files, records = wandb_run
+    rows = [row for row in wandb_rows(records) if "semgeom/gap" in row]
+    assert len(rows) == len(history)
+    found = {key: {} for key in KEYS}
+    pictures = {f"semgeom_{kind}/unembedding" for kind in KINDS}
+    shown = []
+    for row in rows:
+        assert set(history.keys) <= set(row)
+        step = int(row["trainer/global_step"])
+        for key in KEYS:
+            found[key][step] = float(row[key])
+        if pictures & set(row):
+            shown.append(step)
+            for key in pictures:
+                assert row[key]["_type"] == "image-file"
+                assert matplotlib.image.imread(files / row[key]["path"]).std() > 0.05
+                of_step = 22 if step == 48 else step
+                assert row[key]["caption"].startswith(f"unembedding, step {of_step}")
+    assert shown == SHOWN
+    assert_same(found, history)
+
+
+def test_wandb_keeps_the_peak_and_the_largest_gap_in_its_summary(wandb_run):
+    history, files, _ = wandb_run
+    summary = json.loads((files / "wandb-summary.json").read_text())
+    _, gaps = history.curve("semgeom/gap")
+    assert summary["semgeom/peak_step"] == 22
+    assert summary["semgeom/gap"]["max"] == pytest.approx(np.nanmax(gaps))
+    assert summary["semgeom/gap"]["last"] == pytest.approx(gaps[-1])
+
+
+def test_wandb_is_told_of_a_collapse_once_and_only_if_asked(wandb_run, tmp_path, monkeypatch):
+    history, _, records = wandb_run
+    alerts = [r.alert for r in records if r.WhichOneof("record_type") == "alert"]
+    assert [alert.title for alert in alerts] == ["semgeom: structure has collapsed"]
+    gap = history.curve("semgeom_unembedding/gap/colour")[1][-4]
+    told = "colour has collapsed in unembedding: it peaked at step 22, and its gap is"
+    assert alerts[0].text.startswith(told), gap
 
     import wandb
 
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(project="test", save_dir=tmp_path, offline=True)
-    history = fit(tmp_path, logger)
-    sync_file = pathlib.Path(logger.experiment.settings.sync_file)
-    folder = tmp_path / "test" / str(logger.version) / "semgeom"
+    fit(tmp_path, logger)
+    sync_file = Path(logger.experiment.settings.sync_file)
     wandb.teardown()
-    rows = [row for row in wandb_rows(sync_file) if "semgeom/gap" in row]
-    assert len(rows) == len(history)
-    found = {key: {} for key in KEYS}
-    for row in rows:
-        assert set(history.keys) <= set(row)
-        for key in KEYS:
-            step = int(float(row["trainer/global_step"]))
-            found[key][step] = float(row[key].strip('"').replace("NaN", "nan"))
+    assert not [r for r in wandb_records(sync_file) if r.WhichOneof("record_type") == "alert"]
+
+
+def test_alerts_without_wandb_are_refused_before_training(tmp_path):
+    with pytest.raises(ValueError, match=r"needs a WandbLogger; the loggers are \['CSVLogger'\]"):
+        fit(tmp_path, CSVLogger(tmp_path), alerts=True)
+
+
+def test_mlflow_holds_metrics_and_images(tmp_path, monkeypatch):
+    # Its store of files is the one that a metric named as a folder would break.
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    logger = MLFlowLogger(experiment_name="test", tracking_uri=f"file:{tmp_path}/mlruns")
+    history = fit(tmp_path, logger)
+    client = logger.experiment
+    names = dict(zip(KEYS, KEYS, strict=True)) | {KEYS[1]: "semgeom_unembedding/z.colour"}
+    found = {
+        key: {m.step: m.value for m in client.get_metric_history(logger.run_id, name)}
+        for key, name in names.items()
+    }
     assert_same(found, history)
-    assert (folder / "history.jsonl").exists()
+    images = [file.path for file in client.list_artifacts(logger.run_id, "images")]
+    for kind in KINDS:
+        steps = {
+            int(path.split("%step%")[1].split("%")[0])
+            for path in images
+            if f"semgeom_{kind}#unembedding" in path and path.endswith(".png")
+        }
+        assert sorted(steps) == SHOWN
+
+
+class OfflineComet(CometLogger):
+    """Lightning's own online=False turns Comet off; this leaves it on, into a file."""
+
+    def _create_experiment(self):
+        import comet_ml
+
+        self._comet_config = comet_ml.ExperimentConfig(
+            offline_directory=self._kwargs["offline_directory"], log_code=False
+        )
+        super()._create_experiment()
+
+
+def test_comet_holds_metrics_and_images(tmp_path):
+    logger = OfflineComet(online=False, project="test", offline_directory=str(tmp_path))
+    history = fit(tmp_path, logger)
+    logger.experiment.end()
+    (archive,) = tmp_path.glob("*.zip")
+    with zipfile.ZipFile(archive) as files:
+        messages = [json.loads(line) for line in files.read("messages.json").splitlines()]
+    found = {key: {} for key in KEYS}
+    for message in messages:
+        metric = message["payload"].get("metric", {})
+        if metric.get("metricName") in found:
+            value = metric["metricValue"]
+            found[metric["metricName"]][metric["step"]] = float(value)
+    assert_same(found, history)
+    images = [
+        message["payload"]["additional_params"]
+        for message in messages
+        if message["payload"].get("upload_type") == "visualization"
+    ]
+    for kind in KINDS:
+        key = f"semgeom_{kind}/unembedding"
+        assert sorted(i["step"] for i in images if i["figName"] == key) == SHOWN
 
 
 class FailingLogger(CSVLogger):
@@ -110,9 +261,53 @@ def test_a_logger_that_raises_is_one_warning_and_the_others_are_told(tmp_path):
     with pytest.warns(
         UserWarning, match="not written at step 4.\n  FailingLogger: ConnectionError"
     ) as caught:
-        history = fit(tmp_path, failing, other)
+        history = fit(tmp_path, failing, other, steps=20)
     assert sum("FailingLogger" in str(warning.message) for warning in caught) == 1
     with open(f"{other.log_dir}/metrics.csv", encoding="utf-8") as file:
         ours = [row for row in csv.DictReader(file) if row["semgeom/phase"]]
     assert [int(row["step"]) for row in ours] == [record.step for record in history]
     assert not math.isnan(float(ours[-1]["semgeom/gap"]))
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_figure(tmp_path, monkeypatch):
+    def broken(picture, title):
+        raise MemoryError("no room for a picture")
+
+    monkeypatch.setattr("lightning_semgeom.dashboard.draw_map", broken)
+    logger = CSVLogger(tmp_path)
+    with pytest.warns(UserWarning, match="pictures: MemoryError: no room for a picture"):
+        history = fit(tmp_path, logger, steps=20)
+    with open(f"{logger.log_dir}/metrics.csv", encoding="utf-8") as file:
+        assert len([row for row in csv.DictReader(file) if row["semgeom/phase"]]) == len(history)
+
+
+def test_without_matplotlib_loggers_get_figures_and_one_line_says_why_no_pictures(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("lightning_semgeom.dashboard.find_spec", lambda name: None)
+    logger = CSVLogger(tmp_path)
+    with caplog.at_level("INFO", "lightning.pytorch.utilities.rank_zero"):
+        fit(tmp_path, logger, steps=20)
+    assert sum("lightning-semgeom[plots]" in line for line in caplog.messages) == 1
+    assert not [*Path(logger.log_dir).rglob("*.png")]
+
+
+class StopAt(models.pl.Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        trainer.should_stop = batch_idx + 1 == self.step
+
+
+@pytest.mark.parametrize("step", [58, 60])
+def test_the_end_is_shown_also_where_something_else_than_max_steps_ends_the_run(tmp_path, step):
+    logger = CSVLogger(tmp_path)
+    history = fit(tmp_path, logger, callbacks=[StopAt(step)])
+    assert history.records[-1].step == step  # 58 is due anyway, 60 is not
+    files = (Path(logger.log_dir) / "semgeom_gram").glob("*.png")
+    assert sorted(int(file.stem[-8:]) for file in files) == [0, 15, 48, step]
+    assert history.picture_steps("unembedding")[-1] == step
+    with open(f"{logger.log_dir}/metrics.csv", encoding="utf-8") as file:
+        rows = [int(row["step"]) for row in csv.DictReader(file) if row["semgeom/phase"]]
+    assert rows == [record.step for record in history]

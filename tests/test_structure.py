@@ -9,19 +9,31 @@ import lightning_semgeom
 
 ROOT = Path(lightning_semgeom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-OPTIONAL = {"wandb", "tokenizers", "transformers", "matplotlib", "pandas", "tensorboard", "sklearn"}
+OPTIONAL = {
+    "wandb",
+    "tokenizers",
+    "transformers",
+    "matplotlib",
+    "pandas",
+    "tensorboard",
+    "sklearn",
+    "plotly",
+    "PIL",
+}
 # Each room may import from those before it.
 ORDER = [
     {"_version", "attributes", "geometry", "faults"},
     {"ranks"},
     {"capture"},
+    {"picture"},
     {"measure"},
     {"weights"},
     {"phases"},
     {"record"},
     {"history"},
-    {"loggers", "plots"},
+    {"loggers", "plots", "summary"},
     {"recorder"},
+    {"dashboard"},
     {"run"},
     {"callback"},
     {"settings"},

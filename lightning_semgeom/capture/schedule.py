@@ -14,10 +14,14 @@ class Schedule:
     Args:
         every_n_steps: distance of the regular captures, in optimizer steps.
         growth: ratio of successive early steps, above 1; None for regular captures alone.
+        last_steps: the ends of the run, which are captured too.
     """
 
-    def __init__(self, every_n_steps: int, growth: float | None) -> None:
+    def __init__(
+        self, every_n_steps: int, growth: float | None, last_steps: tuple[int, ...] = ()
+    ) -> None:
         self.every_n_steps = every_n_steps
+        self.last_steps = last_steps
         early = {0}
         last = 0
         while growth is not None:
@@ -31,10 +35,16 @@ class Schedule:
 
     def is_due(self, step: int) -> bool:
         """Whether the weights after `step` updates are to be captured."""
+        if step in self.last_steps:
+            return True
         if step <= self._early_end:
             return step in self._early
         return step % self.every_n_steps == 0
 
-    def is_gram_due(self, step: int) -> bool:
-        """Whether a due capture keeps its Gram picture too: all early ones, then every tenth."""
-        return step <= self._early_end or step % (10 * self.every_n_steps) == 0
+    def is_picture_kept(self, step: int, number: int) -> bool:
+        """Whether capture `number`, of `step`, keeps its pictures: all early ones, every tenth."""
+        return step <= self._early_end or self.is_picture_logged(step, number)
+
+    def is_picture_logged(self, step: int, number: int) -> bool:
+        """Whether its pictures go to the loggers too: every tenth, and the last."""
+        return number % 10 == 0 or step in self.last_steps

@@ -8,7 +8,8 @@ d]` the classifier, b `[K]` its bias.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,10 @@ from torchmetrics import Metric
 
 from lightning_semgeom.geometry.blocks import block_slices, check_rows
 from lightning_semgeom.geometry.classes import ClassSums, class_sums
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _FIGURES = (
     "nc1_trace",
@@ -266,3 +271,18 @@ class NeuralCollapse(Metric):
         figures = collapse_from_sums(sums, None if classifier is None else classifier.weight)
         figures["nc4"] = self.agreed / self.looked_at
         return figures
+
+    def plot(
+        self,
+        val: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
+        ax: Axes | None = None,
+    ) -> tuple[Figure, Axes]:
+        """The figures that are 0 in the end state, and `nc4`, which is 1 (needs matplotlib).
+
+        Args:
+            val: what `compute` or `forward` gave, or several of them for curves; None: compute now.
+            ax: where to draw; None for a new figure.
+        """
+        from lightning_semgeom.plots.metrics import draw_values
+
+        return draw_values(self.compute() if val is None else val, _FIGURES, ax)

@@ -1,73 +1,95 @@
-"""The picture of a site: cosines of some rows, in the order of an attribute.
+"""The picture of a site: how alike runs of rows are, in the order of the attributes.
 
-Legend: n rows of width d; m rows chosen for the picture; codes a(i), -1: not labelled.
+Where all labelled rows fit, each is a cell of its own and the picture is their cosine matrix. Where
+they do not, neighbours share a cell and a pixel is a mean over all pairs of two cells: no row is
+left out, and the cells add up like any attribute's values.
+
+Legend: n rows; m cells; codes a(i), -1: not labelled; n_c and S_c count and sum of the unit vectors
+of cell c.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.blocks import check_rows, unit_blocks
+MIXED = -2
+"""The code of a cell whose rows have several codes."""
 
 
-def gram_rows(codes: Tensor, size: int) -> Tensor:
-    """Choose at most `size` rows for a Gram picture, in the order of the first attribute.
+@dataclass(frozen=True)
+class PictureCells:
+    """Which rows share a line of the picture."""
 
-    Each value gets an equal share of the picture; where it has fewer rows, the others get what it
-    leaves. Rows of one value are taken evenly from their whole range and ordered by the other
-    attributes, so that finer structure shows inside a block.
+    of_row: Tensor
+    """int64 `[n]`: the cell of each row, -1: the first attribute does not label it."""
+    codes: Tensor
+    """int64 `[m, A]`: the code that all rows of a cell have; -1: not labelled; `MIXED`: several."""
+
+
+def picture_cells(codes: Tensor, size: int) -> PictureCells:
+    """Share the rows that the first attribute labels out to at most `size` cells, in order.
+
+    Rows are ordered by the first attribute, then the second, and so on. As many leading attributes
+    as have room are never mixed in a cell. Their joint values get equal shares of the picture;
+    where one has fewer rows, the others get what it leaves.
 
     Args:
         codes: int64 `[n, A]`, A >= 1.
-        size: the largest number of rows.
-
-    Returns:
-        int64 `[m]`: indices into the rows.
+        size: the largest number of cells.
     """
-    values = codes[:, 0].clamp(min=-1)
-    found = sorted(set(values[values >= 0].tolist()))
-    members = [_in_order(codes, (values == value).nonzero()[:, 0]) for value in found]
-    chosen: dict[int, Tensor] = {}
-    left = size
-    by_size = sorted(range(len(members)), key=lambda k: members[k].shape[0])
-    for served, k in enumerate(by_size):
-        share = min(members[k].shape[0], left // (len(members) - served))
-        chosen[k] = _evenly(members[k], share)
-        left -= share
-    if not chosen:
-        return values.new_zeros(0)
-    return torch.cat([chosen[k] for k in range(len(members))])
-
-
-def _in_order(codes: Tensor, rows: Tensor) -> Tensor:
-    for a in range(codes.shape[1] - 1, 0, -1):
+    rows = (codes[:, 0] >= 0).nonzero()[:, 0]
+    for a in range(codes.shape[1] - 1, -1, -1):
         rows = rows[codes[rows, a].argsort(stable=True)]
-    return rows
+    ordered = codes[rows]
+    changes = torch.ones_like(ordered, dtype=torch.bool)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    starts = changes.cummax(dim=1).values  # where the joint value of the first attributes changes
+    fitting = [a for a, joint in enumerate(starts.sum(0).tolist()) if joint <= size]
+    if fitting:
+        group = starts[:, fitting[-1]].cumsum(0) - 1
+        counts = torch.bincount(group)
+        first = counts.cumsum(0) - counts
+        shares = _shares(counts.tolist(), size)
+        pieces = torch.tensor(shares, device=codes.device, dtype=torch.int64)
+        place = torch.arange(len(rows), device=codes.device) - first[group]
+        cell = (pieces.cumsum(0) - pieces)[group] + place * pieces[group] // counts[group]
+        total = sum(shares)
+    else:
+        values = starts[:, 0].cumsum(0) - 1
+        cell, total = values * size // (values[-1] + 1), size
+    of_row = torch.full_like(codes[:, 0], -1)
+    of_row[rows] = cell
+    index = cell[:, None].expand_as(ordered)
+    empty = codes.new_zeros(total, codes.shape[1])
+    low = empty.scatter_reduce(0, index, ordered, "amin", include_self=False)
+    high = empty.scatter_reduce(0, index, ordered, "amax", include_self=False)
+    return PictureCells(of_row, torch.where(low == high, low, MIXED))
 
 
-def _evenly(rows: Tensor, share: int) -> Tensor:
-    steps = torch.arange(share, device=rows.device)
-    return rows[steps * rows.shape[0] // max(share, 1)]
+def _shares(counts: list[int], size: int) -> list[int]:
+    """How many cells each group gets: equal parts of `size`, none more than it has rows."""
+    shares, left = [0] * len(counts), size
+    for served, k in enumerate(sorted(range(len(counts)), key=lambda k: counts[k])):
+        shares[k] = min(counts[k], left // (len(counts) - served))
+        left -= shares[k]
+    return shares
 
 
-def cosine_gram(rows: Tensor, mean: Tensor | None = None) -> Tensor:
-    """Cosines between all pairs of `rows`.
+def cell_gram(counts: Tensor, sums: Tensor) -> Tensor:
+    """Inner products of the mean unit vectors of the cells, S_c . S_c' / (n_c n_c').
+
+    This is the mean cosine over all pairs of a row of c and a row of c'; on the diagonal each row
+    is paired with itself, too.
 
     Args:
-        rows: `[m, d]`: few rows, since the answer has m^2 entries.
-        mean: fp64 `[d]` to centre with: that of the whole site, of which these rows are a part.
+        counts: fp64 `[m]`, n_c.
+        sums: fp64 `[m, d]`, S_c.
 
     Returns:
-        fp32 (fp64 for fp64 rows) `[m, m]`; NaN in the row and column of a row that is zero or not
-        finite.
+        fp64 `[m, m]`; NaN in the row and column of a cell without a row.
     """
-    check_rows(rows)
-    parts = []
-    for _, unit, valid in unit_blocks(rows, mean):
-        kept = unit.clone()  # the next block takes the place of this one
-        parts.append(kept if valid is None else kept.masked_fill_(~valid[:, None], torch.nan))
-    if not parts:
-        return rows.new_zeros(0, 0)
-    unit = torch.cat(parts)
-    return unit @ unit.T
+    means = sums / counts[:, None]
+    return means @ means.T

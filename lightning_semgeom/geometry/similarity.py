@@ -7,8 +7,8 @@ same, both with zero diagonal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,10 @@ from torchmetrics import Metric
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:
@@ -226,6 +230,21 @@ class AttributeSimilarity(Metric):
             second_index=tuple(range(len(self.num_values))),
         )
         return similarity_from_sums(sums, self.num_values)
+
+    def plot(
+        self,
+        val: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
+        ax: Axes | None = None,
+    ) -> tuple[Figure, Axes]:
+        """Mean cosines within and between each attribute's values, and gap (needs matplotlib).
+
+        Args:
+            val: what `compute` or `forward` gave, or several of them for curves; None: compute now.
+            ax: where to draw; None for a new figure.
+        """
+        from lightning_semgeom.plots.metrics import draw_values
+
+        return draw_values(self.compute() if val is None else val, ("within", "between", "gap"), ax)
 
 
 def _zeros(*shape: int) -> Tensor:

@@ -5,7 +5,8 @@ Legend: n unit rows u_i of width d; C = sum of u u^T, of trace n; r the largest 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,10 @@ from torchmetrics import Metric
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.sums import mean_sums, row_sums
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[str, Tensor]:
@@ -108,3 +113,20 @@ class Spectrum(Metric):
     def compute(self) -> dict[str, Tensor]:
         """The figures of `spectrum` for all rows seen."""
         return spectrum_from_sums(self.count, self.second, self.center)
+
+    def plot(
+        self,
+        val: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
+        ax: Axes | None = None,
+    ) -> tuple[Figure, Axes]:
+        """How many dimensions the rows take up, by both figures (needs matplotlib).
+
+        Args:
+            val: what `compute` or `forward` gave, or several of them for curves; None: compute now.
+            ax: where to draw; None for a new figure.
+        """
+        from lightning_semgeom.plots.metrics import draw_values
+
+        return draw_values(
+            self.compute() if val is None else val, ("participation_ratio", "effective_rank"), ax
+        )

@@ -24,7 +24,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
-from lightning_semgeom.measure import SiteSums, plan_site
+from lightning_semgeom.geometry.sums import RowSums
+from lightning_semgeom.measure import plan_site
 from tests import models
 from tests.benchmarks.geometry import in_a_fresh_process
 
@@ -173,7 +174,7 @@ def memory_bound():
     """Bytes of the hidden rows kept at most, and of the sums of a site."""
     plan = plan_site(geometry().attributes, torch.arange(TOKENS), gram_size=96)
     sites = 1 + len(HIDDEN)
-    return len(HIDDEN) * POSITIONS * WIDTH * 4, sites * SiteSums.packed_size(plan, WIDTH) * 8
+    return len(HIDDEN) * POSITIONS * WIDTH * 4, sites * RowSums.packed_size(plan.codes, WIDTH) * 8
 
 
 def main():

@@ -28,13 +28,18 @@ def test_the_distance_never_shrinks_in_the_early_part_nor_exceeds_the_regular_on
     assert steps[0] == 0
 
 
-def test_gram_pictures_are_kept_early_and_then_ten_times_more_rarely():
+def test_the_ends_are_due_and_show_their_pictures():
+    schedule = Schedule(25, None, last_steps=(59, 60))
+    assert due(schedule, 80) == [0, 25, 50, 59, 60, 75]
+    assert schedule.is_picture_kept(60, number=4)
+    assert schedule.is_picture_logged(60, number=4)
+    assert not schedule.is_picture_logged(75, number=5)
+
+
+def test_pictures_are_logged_ten_times_more_rarely_and_kept_early_as_well():
     schedule = Schedule(10, 1.2)
-    assert [s for s in due(schedule, 500) if schedule.is_gram_due(s)][-6:] == [
-        40,
-        48,
-        100,
-        200,
-        300,
-        400,
-    ]
+    numbered = list(enumerate(due(schedule, 500)))
+    logged = [step for number, step in numbered if schedule.is_picture_logged(step, number)]
+    kept = [step for number, step in numbered if schedule.is_picture_kept(step, number)]
+    assert logged == [step for _, step in numbered[::10]]
+    assert kept == [step for _, step in numbered if step <= 48] + [s for s in logged if s > 48]

@@ -45,9 +45,9 @@ def fit(folder, strategy, model=None, data=None, training=None, ckpt_path=None, 
     return {
         "records": [[record.step, dict(record.values)] for record in callback.history],
         "grams": {
-            f"{site} {record.step}": callback.history.gram(site, record.step)[0].tolist()
+            f"{site} {record.step}": callback.history.picture(site, record.step).gram.tolist()
             for record in callback.history
-            for site in record.grams
+            for site in record.pictures
             if callback.history.folder is not None
         },
         "traffic": {str(step): sent for step, sent in watch.found.items()},

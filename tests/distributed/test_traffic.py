@@ -43,8 +43,9 @@ def test_no_weight_is_gathered(found, name):
     size = 4 if name == "two_dimensions" else 2
     for process in found[size][name]:
         last = process["traffic"]["7"]  # weights alone
-        values, moments, width, sites, pictured = 5, 2, models.WIDTH, 2, 13
-        numbers = 2 + values * (1 + width) + moments * width**2 + pictured * width
+        # Each line of the picture is a value of one attribute more.
+        values, lines, moments, width, sites = 5, 13, 2, models.WIDTH, 2
+        numbers = 2 + (values + lines) * (1 + width) + moments * width**2
         assert last == [
             ["allreduce_", 8 * (1 + sites * (1 + width + 2))],
             ["allreduce_", 8 * (1 + sites * (1 + numbers))],

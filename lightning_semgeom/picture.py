@@ -1,0 +1,140 @@
+"""What the pictures of a site draw: one small file a capture, read without the model.
+
+Legend: m cells in attribute order, n_c rows each; K the inner products of their mean unit vectors;
+A attributes with V values in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+MIXED = "\N{HORIZONTAL ELLIPSIS}"
+"""The label of a cell whose rows have several values."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Mean cosine of the pairs of rows that share the same number of attributes."""
+
+    attributes: tuple[str, ...]
+    """Those that count: no cell mixes their values."""
+    cosine: np.ndarray
+    """fp64 `[len(attributes) + 1]`, by number of shared attributes; NaN where there is no pair."""
+    pairs: np.ndarray
+    """fp64 `[len(attributes) + 1]`: number of ordered pairs."""
+
+
+@dataclass(frozen=True)
+class SitePicture:
+    """The Gram of a site's cells, and how alike the rows of each attribute value are."""
+
+    gram: np.ndarray
+    """fp32 `[m, m]`: K, the mean cosine of two cells; with one row a cell, of two rows."""
+    rows: np.ndarray
+    """int64 `[m]`: n_c."""
+    labels: np.ndarray
+    """str `[m, A]`: the value that all rows of a cell have; "" not labelled; `MIXED` several."""
+    attributes: np.ndarray
+    """str `[A]`."""
+    values: np.ndarray
+    """str `[V, 2]`: attribute and value."""
+    value_rows: np.ndarray
+    """int64 `[V]`: number of rows with the value."""
+    value_within: np.ndarray
+    """fp64 `[V]`: mean cosine over pairs of different rows with the value."""
+
+    def save(self, path: Path) -> None:
+        """Write it as .npz.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> SitePicture:
+        """Read what `save` wrote."""
+        with np.load(path) as stored:
+            return cls(**{f.name: stored[f.name] for f in fields(cls)})
+
+    def bands(self, attribute: int = 0) -> list[tuple[str, int]]:
+        """Runs of cells with one label: label and number of cells, in order."""
+        return [(label, len([*run])) for label, run in groupby(self.labels[:, attribute].tolist())]
+
+    def shared(self) -> Shared:
+        """How alike rows are by the number of attributes they share, over all pairs of rows."""
+        whole = [a for a in range(self.labels.shape[1]) if MIXED not in self.labels[:, a]]
+        labels, found = self.labels[:, whole], self.rows > 0
+        same = (labels[:, None] == labels[None]) & (labels[:, None] != "")
+        number = same.sum(-1)
+        pairs = np.outer(self.rows, self.rows) - np.diag(self.rows)
+        cosines = np.outer(self.rows, self.rows) * self.gram.astype(np.float64)
+        cosines -= np.diag(self.rows)  # each row with itself
+        count = np.zeros(len(whole) + 1)
+        total = np.zeros(len(whole) + 1)
+        known = np.outer(found, found)
+        np.add.at(count, number[known], pairs[known])
+        np.add.at(total, number[known], cosines[known])
+        mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return Shared(tuple(self.attributes[whole].tolist()), mean, count)
+
+    def map(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two principal components of the unit vectors' cell means, rows as weights.
+
+        They follow from K alone: the eigenvectors of its centred form (Gower, "Some distance
+        properties of latent root and vector methods used in multivariate analysis", 1966).
+
+        Returns:
+            fp64 `[m, 2]` positions, NaN for a cell without a row, and fp64 `[2]` the share of the
+            cells' spread that each axis shows, NaN without any spread.
+        """
+        positions, shares = np.full((len(self.rows), 2), np.nan), np.full(2, np.nan)
+        known = self.rows > 0
+        weight = self.rows[known] / max(self.rows.sum(), 1)
+        gram = self.gram[np.ix_(known, known)].astype(np.float64)
+        side = weight @ gram
+        root = np.sqrt(weight)
+        centred = (gram - side - side[:, None] + side @ weight) * np.outer(root, root)
+        if len(weight) < 2:
+            positions[known] = 0.0
+            return positions, shares
+        sizes, axes = np.linalg.eigh(centred)
+        sizes, axes = np.maximum(sizes[:-3:-1], 0), axes[:, :-3:-1]
+        # An axis has no direction of its own: the heavier side is shown to the right, and above.
+        axes = axes * np.where((axes**3).sum(0) < 0, -1, 1)
+        positions[known] = axes * np.sqrt(sizes) / root[:, None]
+        spread = np.trace(centred)
+        return positions, sizes / spread if spread > 1e-9 else shares
+
+
+def turned_towards(positions: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """`positions` `[m, 2]` rotated and mirrored to lie as near to `before` as they can.
+
+    Between two captures the principal axes may turn or change places; what one looks at should not
+    (orthogonal Procrustes).
+    """
+    if positions.shape != before.shape:
+        return positions
+    known = np.isfinite(positions + before).all(1)
+    left, _, right = np.linalg.svd(positions[known].T @ before[known])
+    turned: np.ndarray = positions @ (left @ right)
+    return turned
+
+
+def labels_of(codes: Sequence[Sequence[int]], names: Sequence[Sequence[str]]) -> np.ndarray:
+    """The labels str `[m, A]` of cells with `codes`: -1 not labelled, below that several values."""
+    label = {-1: "", -2: MIXED}
+    rows = [
+        [
+            values[code] if code >= 0 else label[code]
+            for code, values in zip(row, names, strict=True)
+        ]
+        for row in codes
+    ]
+    return np.array(rows, dtype=np.str_).reshape(len(rows), len(names))
