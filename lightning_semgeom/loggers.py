@@ -105,7 +105,10 @@ def _send_to_mlflow(logger: Any, key: str, drawn: Drawn, step: int) -> None:
 
 
 def _send_to_comet(logger: Any, key: str, drawn: Drawn, step: int) -> None:
-    logger.experiment.log_image(drawn.pixels, name=key, step=step)
+    from PIL import Image
+
+    # Given an array, it asks the file system whether it is a path.
+    logger.experiment.log_image(Image.fromarray(drawn.pixels), name=key, step=step)
 
 
 def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
