@@ -26,7 +26,7 @@ bench: .venv/dev
 	touch $@
 
 .venv/demo: .venv/python pyproject.toml constraints.txt
-	$(INSTALL) '.[hf,report]'
+	$(INSTALL) '.[demo]'
 	touch $@
 
 .venv/dev: .venv/python pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""The command line: `lightning-semgeom demo`."""
+"""The command line: `lightning-semgeom demo` and `lightning-semgeom report`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Train a small model with SemanticGeometry, print when each attribute emerged, "
         "peaked and faded, and leave the history and pictures in the run's folder.",
     )
-    demo.set_defaults(command=_demo)
+    demo.set_defaults(command=_demo, extras="demo")
     demo.add_argument(
         "--setting",
         choices=("stdlib", "factored"),
@@ -41,15 +41,27 @@ def main(arguments: list[str] | None = None) -> int:
     )
     demo.add_argument("--text", metavar="FILE", help="train on this text file instead (stdlib)")
     demo.add_argument("--logger", choices=("csv", "tensorboard", "wandb"), default="csv")
+    report = commands.add_parser(
+        "report",
+        help="make one HTML page of one or several runs",
+        description="Make one self-contained HTML page of the histories in run folders: words, a "
+        "table, timelines, and pictures by step. Several runs are drawn over each other.",
+    )
+    report.set_defaults(command=_report, extras="report")
+    report.add_argument("folders", metavar="RUN_FOLDER", type=Path, nargs="+")
+    report.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write (default: report.html in the first folder)",
+    )
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.command(chosen))
-    except (ValueError, ModuleNotFoundError) as fault:
+    except (ValueError, OSError, ModuleNotFoundError) as fault:
         missing = isinstance(fault, ModuleNotFoundError)
-        hint = (
-            " Install the demo's extras: pip install 'lightning-semgeom[hf,report]', with "
-            "[wandb] or tensorboard for those loggers."
-        )
+        hint = f" Install what it needs: pip install 'lightning-semgeom[{chosen.extras}]'."
         print(f"lightning-semgeom: {fault}{hint if missing else ''}", file=sys.stderr)
         return 2
 
@@ -77,6 +89,15 @@ def _demo(chosen: argparse.Namespace) -> int:
     print(f"Pictures and history ({time.monotonic() - began:.0f} s): {run.folder}")
     for path in sorted(run.folder.glob("*.png")):
         print(f"  {path.name}")
+    return 0
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    from lightning_semgeom.report import find_runs, write_report
+
+    out = chosen.out or chosen.folders[0] / "report.html"
+    write_report(find_runs(chosen.folders), out)
+    print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 

@@ -36,6 +36,7 @@ ORDER = [
     {"dashboard"},
     {"run"},
     {"callback"},
+    {"report"},
     {"settings"},
     {"demo"},
     {"cli"},
