@@ -89,6 +89,7 @@ def _demo(chosen: argparse.Namespace) -> int:
     print(f"Pictures and history ({time.monotonic() - began:.0f} s): {run.folder}")
     for path in sorted(run.folder.glob("*.png")):
         print(f"  {path.name}")
+    print(f"Open in a browser: {run.folder / 'report.html'}")
     return 0
 
 

@@ -16,6 +16,7 @@ from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.history import History
 from lightning_semgeom.loggers import run_folder
 from lightning_semgeom.plots import gram_row, timeline
+from lightning_semgeom.report import find_runs, write_report
 from lightning_semgeom.summary import cells, known_gaps, summaries, text_table
 
 STEPS = {"stdlib": 1200, "factored": 2000}
@@ -87,6 +88,7 @@ def run_demo(
     picture.savefig(folder / "timeline.png", dpi=110)
     for site in geometry.history.sites:
         _draw_grams(geometry.history, site, folder)
+    write_report(find_runs([folder]), folder / "report.html")
     return DemoRun(geometry, control, folder)
 
 

@@ -34,7 +34,8 @@ def test_the_factored_demo_tells_its_run_and_leaves_history_and_pictures(tmp_pat
     assert "In the unembedding, a emerged at step" in done.stdout
     assert "shuffled attributes never did" in done.stdout
     folder = tmp_path / "lightning_logs/version_0"
-    assert str(folder) in done.stdout
+    assert f"Open in a browser: {folder / 'report.html'}" in done.stdout
+    assert "b emerged at step" in (folder / "report.html").read_text()
     assert len(History.load(folder / "semgeom")) > 20
     assert len(History.load(folder / "semgeom_control")) > 20
     for name in ("timeline", "gram_unembedding", "gram_hidden.final_norm"):

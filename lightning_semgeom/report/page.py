@@ -89,7 +89,8 @@ def _table(runs: Sequence[RunFiles]) -> str:
         f'<tr><th colspan="{5 + several}"></th><th colspan="3" class="gap">gap</th><th></th></tr>'
     )
     body = "\n".join(lines)
-    return f"<table><thead>{above}<tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    kind = " class=several" if several else ""
+    return f"<table{kind}><thead>{above}<tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
 
 
 def _peaks(history: History) -> dict[str, int]:

@@ -32,35 +32,43 @@ def find_runs(folders: Sequence[Path]) -> list[RunFiles]:
     Raises:
         FileNotFoundError: if a folder holds no history; the message says where it was looked for.
     """
-    found = []
-    for folder in folders:
-        holders = [folder] if (folder / FILE_NAME).is_file() else _holders(folder)
-        if not holders:
-            raise FileNotFoundError(
-                f"no history in '{folder}': expected '{folder / 'semgeom' / FILE_NAME}' or another "
-                "callback's folder there. Give the folder that a Trainer's first logger writes to."
-            )
-        names = {holder.name for holder in holders}
-        for holder in holders:
-            if holder.name.removesuffix(_CONTROL) in names - {holder.name}:
-                continue
-            control = holder.with_name(holder.name + _CONTROL)
-            has_control = (control / FILE_NAME).is_file()
-            found.append(
-                RunFiles(
-                    _name(folder, holder, several=len(folders) > 1 or len(names) > 2),
-                    History.load(holder),
-                    History.load(control) if has_control else None,
-                )
-            )
-    return found
+    holders = [holder for folder in folders for holder in _holders(folder)]
+    return [
+        RunFiles(name, History.load(holder), _control_of(holder))
+        for name, holder in zip(_short(holders), holders, strict=True)
+    ]
 
 
 def _holders(folder: Path) -> list[Path]:
-    return sorted(file.parent for file in folder.glob(f"*/{FILE_NAME}"))
+    """The folders with a history that is no other one's control."""
+    if (folder / FILE_NAME).is_file():
+        return [folder]
+    found = {file.parent for file in folder.glob(f"*/{FILE_NAME}")}
+    if not found:
+        raise FileNotFoundError(
+            f"no history in '{folder}': expected '{folder / 'semgeom' / FILE_NAME}' or another "
+            "callback's folder there. Give the folder that a Trainer's first logger writes to."
+        )
+    names = {holder.name for holder in found}
+    return sorted(
+        holder
+        for holder in found
+        if not (holder.name.endswith(_CONTROL) and holder.name.removesuffix(_CONTROL) in names)
+    )
 
 
-def _name(folder: Path, holder: Path, several: bool) -> str:
-    """As short as tells runs apart."""
-    place = "/".join(folder.resolve().parts[-2:])
-    return f"{place} ({holder.name})" if several and holder != folder else place
+def _control_of(holder: Path) -> History | None:
+    control = holder.with_name(holder.name + _CONTROL)
+    return History.load(control) if (control / FILE_NAME).is_file() else None
+
+
+def _short(holders: Sequence[Path]) -> list[str]:
+    """As much of each path as tells it from the others; of a single one its run."""
+    parts = [holder.resolve().parts for holder in holders]
+    if len(parts) == 1:
+        return ["/".join(parts[0][-3:-1])]
+    while len({path[:1] for path in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [path[1:] for path in parts]
+    while len({path[-1:] for path in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [path[:-1] for path in parts]
+    return ["/".join(path) for path in parts]
