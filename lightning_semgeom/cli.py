@@ -1,4 +1,4 @@
-"""The command line: `lightning-semgeom demo` and `lightning-semgeom report`."""
+"""The command line: `lightning-semgeom demo`, `report` and `wandb-workspace`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_semgeom._version import __version__
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,42 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    demo = commands.add_parser(
-        "demo",
-        help="train a small model and watch its geometry",
-        description="Train a small model with SemanticGeometry, print when each attribute emerged, "
-        "peaked and faded, and leave the history and pictures in the run's folder.",
-    )
-    demo.set_defaults(command=_demo, extras="demo")
-    demo.add_argument(
-        "--setting",
-        choices=("stdlib", "factored"),
-        default="stdlib",
-        help="stdlib: a GPT on the Python standard library's own source (default); factored: a "
-        "controlled experiment",
-    )
-    demo.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
-    demo.add_argument("--steps", type=_positive, help="optimizer steps (default: the setting's)")
-    demo.add_argument(
-        "--out", type=Path, default=Path("runs"), help="where runs go (default: runs)"
-    )
-    demo.add_argument("--text", metavar="FILE", help="train on this text file instead (stdlib)")
-    demo.add_argument("--logger", choices=("csv", "tensorboard", "wandb"), default="csv")
-    report = commands.add_parser(
-        "report",
-        help="make one HTML page of one or several runs",
-        description="Make one self-contained HTML page of the histories in run folders: words, a "
-        "table, timelines, and pictures by step. Several runs are drawn over each other.",
-    )
-    report.set_defaults(command=_report, extras="report")
-    report.add_argument("folders", metavar="RUN_FOLDER", type=Path, nargs="+")
-    report.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="where to write (default: report.html in the first folder)",
-    )
+    for add in (_add_demo, _add_report, _add_wandb_workspace):
+        add(commands)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.command(chosen))
@@ -64,6 +34,30 @@ def main(arguments: list[str] | None = None) -> int:
         hint = f" Install what it needs: pip install 'lightning-semgeom[{chosen.extras}]'."
         print(f"lightning-semgeom: {fault}{hint if missing else ''}", file=sys.stderr)
         return 2
+
+
+def _add_demo(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="train a small model and watch its geometry",
+        description="Train a small model with SemanticGeometry, print when each attribute emerged, "
+        "peaked and faded, and leave the history and pictures in the run's folder.",
+    )
+    parser.set_defaults(command=_demo, extras="demo")
+    parser.add_argument(
+        "--setting",
+        choices=("stdlib", "factored"),
+        default="stdlib",
+        help="stdlib: a GPT on the Python standard library's own source (default); factored: a "
+        "controlled experiment",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
+    parser.add_argument("--steps", type=_positive, help="optimizer steps (default: the setting's)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs"), help="where runs go (default: runs)"
+    )
+    parser.add_argument("--text", metavar="FILE", help="train on this text file instead (stdlib)")
+    parser.add_argument("--logger", choices=("csv", "tensorboard", "wandb"), default="csv")
 
 
 def _positive(text: str) -> int:
@@ -93,12 +87,59 @@ def _demo(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _add_report(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="make one HTML page of one or several runs",
+        description="Make one self-contained HTML page of the histories in run folders: words, a "
+        "table, timelines, and pictures by step. Several runs are drawn over each other.",
+    )
+    parser.set_defaults(command=_report, extras="report")
+    parser.add_argument("folders", metavar="RUN_FOLDER", type=Path, nargs="+")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write (default: report.html in the first folder)",
+    )
+
+
 def _report(chosen: argparse.Namespace) -> int:
     from lightning_semgeom.report import find_runs, write_report
 
     out = chosen.out or chosen.folders[0] / "report.html"
     write_report(find_runs(chosen.folders), out)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def _add_wandb_workspace(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "wandb-workspace",
+        help="save a W&B workspace with panels for the callback's keys",
+        description="Save a new view in a W&B project, with panels for the callback's keys: the "
+        "headline, a section for each site, and pictures. Needs a login and the network.",
+    )
+    parser.set_defaults(command=_wandb_workspace, extras="workspace")
+    parser.add_argument("--entity", required=True, help="user or team that has the project")
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--name", default="semgeom", help="the callback's (default: semgeom)")
+    parser.add_argument(
+        "folder",
+        metavar="RUN_FOLDER",
+        nargs="?",
+        type=Path,
+        help="a run whose sites get sections and pictures (default: the unembedding, the embedding "
+        "and all hidden sites together, these without pictures)",
+    )
+
+
+def _wandb_workspace(chosen: argparse.Namespace) -> int:
+    from lightning_semgeom.workspace import DEFAULT_SITES, save, sites_of, workspace
+
+    sites = sites_of(chosen.folder, chosen.name) if chosen.folder else DEFAULT_SITES
+    print(save(workspace(chosen.entity, chosen.project, sites, chosen.name)))
     return 0
 
 

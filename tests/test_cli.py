@@ -73,5 +73,10 @@ def test_wrong_arguments_exit_with_2_and_say_why(tmp_path, arguments, message):
 
 def test_help_is_there_for_each_command():
     assert "demo" in run("--help").stdout
-    assert "--setting" in run("demo", "--help").stdout
+    for command, option in (
+        ("demo", "--setting"),
+        ("report", "--out"),
+        ("wandb-workspace", "--name"),
+    ):
+        assert option in run(command, "--help").stdout
     assert run("--version").stdout.strip()

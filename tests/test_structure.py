@@ -10,15 +10,8 @@ import lightning_semgeom
 ROOT = Path(lightning_semgeom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 OPTIONAL = {
-    "wandb",
-    "tokenizers",
-    "transformers",
-    "matplotlib",
-    "pandas",
-    "tensorboard",
-    "sklearn",
-    "plotly",
-    "PIL",
+    *("wandb", "wandb_workspaces", "tokenizers", "transformers"),
+    *("matplotlib", "pandas", "tensorboard", "sklearn", "plotly", "PIL"),
 }
 # Each room may import from those before it.
 ORDER = [
@@ -38,7 +31,7 @@ ORDER = [
     {"callback"},
     {"report"},
     {"settings"},
-    {"demo"},
+    {"demo", "workspace"},
     {"cli"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
