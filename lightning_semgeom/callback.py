@@ -37,8 +37,9 @@ class SemanticGeometry(pl.Callback):
     yet, 1 emerged, 2 past its peak, 3 collapsed) of the first site, mean over attributes, also in
     `trainer.callback_metrics` for ModelCheckpoint, EarlyStopping and the progress bar; and
     `semgeom_<site>/<metric>`, `semgeom_<site>/<metric>/<attribute>` with sites `unembedding`,
-    `embedding`, `hidden.<module>`. The x of a record is the number of optimizer steps its weights
-    have had.
+    `embedding`, `hidden.<module>`; `semgeom/peak_step` once the mean has peaked. Loggers of
+    pictures also get `semgeom_gram/<site>`, `semgeom_map/<site>` and `semgeom_shared/<site>` now
+    and then. The x of a record is the number of optimizer steps its weights have had.
 
     Args:
         attributes: which token or class has which value of which attribute.
@@ -47,7 +48,7 @@ class SemanticGeometry(pl.Callback):
         embedding: the same for the input weight.
         hidden: names of modules whose outputs are captured; globs such as `model.layers.*`.
         labels: where the batch has the table's row of each output position, `[B]` or `[B, T]`,
-            negative where it has none: a key, an index, or a function of the batch.
+            negative where it has none: a key, an index, or (in Python) a function of the batch.
         positions: take all positions of a sequence, or the last one with a label.
         shift_labels: True where labels are the inputs themselves, as in Hugging Face batches.
         probe: batches to take the hidden states from, in eval mode without gradients, instead of
@@ -79,7 +80,7 @@ class SemanticGeometry(pl.Callback):
         attributes_file: str | None = None,
         unembedding: bool | str = True,
         embedding: bool | str = False,
-        hidden: Sequence[str] = (),
+        hidden: str | Sequence[str] = (),
         labels: str | int | Callable[[Any], Tensor] = "labels",
         positions: Literal["all", "last"] = "all",
         shift_labels: bool = False,

@@ -25,7 +25,7 @@ OTHER = {
     "attributes_file": "other.tsv",
     "unembedding": False,
     "embedding": True,
-    "hidden": ["block"],
+    "hidden": "block",
     "labels": 1,
     "positions": "all",
     "shift_labels": True,

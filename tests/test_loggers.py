@@ -1,6 +1,7 @@
 """What the Trainer's loggers hold after a real run, read back with their own readers."""
 
 import csv
+import importlib
 import json
 import math
 import re
@@ -22,6 +23,7 @@ from lightning.pytorch.loggers import (
 from torch.utils.data import DataLoader
 
 from lightning_semgeom import SemanticGeometry
+from lightning_semgeom.loggers import kind_of
 from tests import models
 
 KEYS = ("semgeom/gap", "semgeom_unembedding/z/colour", "semgeom_unembedding/asymmetry")
@@ -259,6 +261,17 @@ def test_comet_holds_metrics_and_images(tmp_path):
     for kind in KINDS:
         key = f"semgeom_{kind}/unembedding"
         assert sorted(i["step"] for i in images if i["figName"] == key) == SHOWN
+
+
+@pytest.mark.parametrize("package", ["lightning.pytorch.loggers", "pytorch_lightning.loggers"])
+@pytest.mark.parametrize(
+    "name", ["WandbLogger", "TensorBoardLogger", "MLFlowLogger", "CometLogger", "CSVLogger"]
+)
+def test_loggers_of_both_packages_and_what_is_made_from_them_are_known(package, name):
+    kind = getattr(importlib.import_module(package), name)
+    made = type("Own", (kind,), {})
+    assert kind_of(kind.__new__(kind)) == kind_of(made.__new__(made)) == name
+    assert kind_of(object()) == ""
 
 
 class FailingLogger(CSVLogger):

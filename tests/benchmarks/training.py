@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure import plan_site
+from lightning_semgeom.plots import draw_gram, draw_map, draw_shared, pixels
 from tests import models
 from tests.benchmarks.geometry import in_a_fresh_process
 
@@ -158,6 +159,17 @@ def told(pairs, name):
     return f"{statistics.mean(values):8.2%} +- {error:.2%}"
 
 
+def drawing_seconds(picture):
+    """What it takes to draw the three pictures of a site, the median of five times."""
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for draw in (draw_gram, draw_shared, draw_map):
+            pixels(draw(picture, "a title")[0])
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
 def peak_memory(use):
     """Most bytes that tensors held at a time in a short run, capturing at each step but one."""
     callback = geometry(max_positions=POSITIONS)
@@ -195,6 +207,12 @@ def main():
     print(f"the same, by a clock inside    {told(pairs, 'inside')}")
     print(f"steps that are not due         {told(pairs, 'not due')}   (below the noise)")
     print(f"the same, by a clock inside    {told(pairs, 'not due, inside')}")
+    drawing = drawing_seconds(callback._running.recorder.pictures["unembedding"])
+    share = (1 + len(HIDDEN)) * drawing / statistics.median(seconds) / (10 * WINDOW)
+    print(
+        f"with a logger of pictures      {1000 * drawing:8.0f} ms a site, once in ten captures: "
+        f"{share:.2%} of the time more"
+    )
     with_it, without = (in_a_fresh_process(peak_memory, use) for use in (True, False))
     rows, sums = memory_bound()
     print(
