@@ -8,19 +8,14 @@ d]` the classifier, b `[K]` its bias.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_semgeom.geometry.blocks import block_slices, check_rows
 from lightning_semgeom.geometry.classes import ClassSums, class_sums
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from lightning_semgeom.geometry.metric import GeometryMetric
 
 _FIGURES = (
     "nc1_trace",
@@ -194,7 +189,7 @@ def _check_classifier(
         raise ValueError("bias was given without a classifier; give both or neither.")
 
 
-class NeuralCollapse(Metric):
+class NeuralCollapse(GeometryMetric):
     """`neural_collapse` over a stream of rows, as a torchmetrics Metric with sum states.
 
     `nc4` compares with the class means of all rows, which a stream knows only when it has ended: it
@@ -211,9 +206,7 @@ class NeuralCollapse(Metric):
         ValueError: if the classifier's weight is not `[num_classes, dim]`.
     """
 
-    full_state_update = False
-    higher_is_better = None
-    is_differentiable = False
+    plotted = _FIGURES
 
     counts: Tensor
     sums: Tensor
@@ -271,18 +264,3 @@ class NeuralCollapse(Metric):
         figures = collapse_from_sums(sums, None if classifier is None else classifier.weight)
         figures["nc4"] = self.agreed / self.looked_at
         return figures
-
-    def plot(
-        self,
-        val: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """The figures that are 0 in the end state, and `nc4`, which is 1 (needs matplotlib).
-
-        Args:
-            val: what `compute` or `forward` gave, or several of them for curves; None: compute now.
-            ax: where to draw; None for a new figure.
-        """
-        from lightning_semgeom.plots.metrics import draw_values
-
-        return draw_values(self.compute() if val is None else val, _FIGURES, ax)

@@ -7,20 +7,16 @@ same, both with zero diagonal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.metric import GeometryMetric
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:
@@ -156,7 +152,7 @@ def attribute_similarity(
     return similarity_from_sums(row_sums(rows, plan, mean, second=null), num_values)
 
 
-class AttributeSimilarity(Metric):
+class AttributeSimilarity(GeometryMetric):
     """`attribute_similarity` over a stream of rows, as a torchmetrics Metric with sum states.
 
     Args:
@@ -175,9 +171,7 @@ class AttributeSimilarity(Metric):
         -0.5
     """
 
-    full_state_update = False
-    higher_is_better = None
-    is_differentiable = False
+    plotted = ("within", "between", "gap")
 
     value_counts: Tensor
     value_sums: Tensor
@@ -230,21 +224,6 @@ class AttributeSimilarity(Metric):
             second_index=tuple(range(len(self.num_values))),
         )
         return similarity_from_sums(sums, self.num_values)
-
-    def plot(
-        self,
-        val: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """Mean cosines within and between each attribute's values, and gap (needs matplotlib).
-
-        Args:
-            val: what `compute` or `forward` gave, or several of them for curves; None: compute now.
-            ax: where to draw; None for a new figure.
-        """
-        from lightning_semgeom.plots.metrics import draw_values
-
-        return draw_values(self.compute() if val is None else val, ("within", "between", "gap"), ax)
 
 
 def _zeros(*shape: int) -> Tensor:

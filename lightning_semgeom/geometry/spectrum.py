@@ -5,20 +5,15 @@ Legend: n unit rows u_i of width d; C = sum of u u^T, of trace n; r the largest 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.metric import GeometryMetric
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.sums import mean_sums, row_sums
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[str, Tensor]:
@@ -77,7 +72,7 @@ def _moments(rows: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
     return sums.count, sums.second[0]
 
 
-class Spectrum(Metric):
+class Spectrum(GeometryMetric):
     """`spectrum` over a stream of rows, as a torchmetrics Metric with sum states.
 
     Args:
@@ -87,9 +82,7 @@ class Spectrum(Metric):
         kwargs: passed on to `torchmetrics.Metric`.
     """
 
-    full_state_update = False
-    higher_is_better = None
-    is_differentiable = False
+    plotted = ("participation_ratio", "effective_rank")
 
     count: Tensor
     second: Tensor
@@ -113,20 +106,3 @@ class Spectrum(Metric):
     def compute(self) -> dict[str, Tensor]:
         """The figures of `spectrum` for all rows seen."""
         return spectrum_from_sums(self.count, self.second, self.center)
-
-    def plot(
-        self,
-        val: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]] | None = None,
-        ax: Axes | None = None,
-    ) -> tuple[Figure, Axes]:
-        """How many dimensions the rows take up, by both figures (needs matplotlib).
-
-        Args:
-            val: what `compute` or `forward` gave, or several of them for curves; None: compute now.
-            ax: where to draw; None for a new figure.
-        """
-        from lightning_semgeom.plots.metrics import draw_values
-
-        return draw_values(
-            self.compute() if val is None else val, ("participation_ratio", "effective_rank"), ax
-        )
