@@ -2,6 +2,7 @@
 
 import sys
 
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from tests.distributed import models
@@ -17,7 +18,10 @@ class OwnData(models.PathModel):
 
 def main(folder, strategy, devices):
     started = DDPStrategy(process_group_backend="gloo", start_method=START_METHODS[strategy])
-    trainer = models.trainer(folder, geometry(), strategy=started, devices=int(devices))
+    logger = CSVLogger(folder, version=0)
+    trainer = models.trainer(
+        folder, geometry(), strategy=started, devices=int(devices), logger=logger
+    )
     trainer.fit(OwnData())
 
 

@@ -1,5 +1,6 @@
 """The same script started by each of Lightning's launchers: the history on disk is that of one."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -34,7 +35,14 @@ def test_the_history_is_that_of_one_process(tmp_path, alone, strategy, devices):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    history = History.load(tmp_path / "semgeom")
+    folder = tmp_path / "lightning_logs/version_0"
+    history = History.load(folder / "semgeom")
     assert [record.step for record in history] == [step for step, _ in alone]
     for record, (_, expected) in zip(history, alone, strict=True):
         figures.assert_same(dict(record.values), expected)
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        rows = [int(row["step"]) for row in csv.DictReader(file) if row["semgeom/phase"]]
+    assert rows == [record.step for record in history]  # one process tells the loggers
+    pictures = sorted((folder / "semgeom_gram").glob("unembedding_*.png"))
+    # The start, the last forward and the end.
+    assert [int(file.stem[-8:]) for file in pictures] == [rows[0], *rows[-2:]]
