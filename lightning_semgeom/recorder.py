@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import nan
+from math import inf, nan
 from typing import Any
 
 from lightning_semgeom.faults import attempted
@@ -15,6 +15,7 @@ from lightning_semgeom.picture import SitePicture
 from lightning_semgeom.record import Record
 
 HEADLINES = ("gap", "z", "asymmetry")
+_PHASES = ("phase", "peak_step", "asymmetry_peak_step")
 MILESTONES = ("onset_step", "peak_step", "collapse_step")
 
 
@@ -43,6 +44,8 @@ class Recorder:
         self.new_peaks: dict[str, int] = {}
         self.new_collapses: list[tuple[str, str]] = []
         self._headline: dict[str, float] = {}
+        self._top_asymmetry = -inf
+        self._asymmetry_step: int | None = None
         self._phases_before: list[dict[str, Any]] = []
 
     @property
@@ -71,9 +74,6 @@ class Recorder:
             detector.update(step, values[f"gap/{attribute}"], values[f"z/{attribute}"])
             if detector.collapse_step is not None and not had_collapsed:
                 self.new_collapses.append((site, attribute))
-            for milestone in MILESTONES:
-                key = f"{self.name}_{site}/{milestone}/{attribute}"
-                self.values[key] = _number(getattr(detector, milestone))
         mean = self.mean_phases[site]
         had_peaked = mean.peak_step is not None
         phase = mean.update(step, values["gap"], values["z"])
@@ -84,7 +84,8 @@ class Recorder:
                 **{f"{self.name}/{metric}": values[metric] for metric in HEADLINES},
                 f"{self.name}/phase": float(phase),
             }
-            self.values |= {**self._headline, f"{self.name}/peak_step": _number(mean.peak_step)}
+            self._follow_asymmetry(step, values["asymmetry"])
+            self.values |= self._headline
 
     def take_headline(self) -> dict[str, float]:
         """The headline values that were found since the last call."""
@@ -102,6 +103,7 @@ class Recorder:
             OSError: if the history's folder cannot be written; the record is in memory even then.
         """
         step, self.step = self.begun_step, None
+        self.values |= self._milestones()
         peaks = {site for site in self.pictures if self.mean_phases[site].top_step == step}
         # Pictures first: a record on disk names none that is not there.
         files = attempted(self._save_pictures, step, self.pictures if keep_pictures else peaks)
@@ -110,6 +112,19 @@ class Recorder:
         )
         if isinstance(files, Exception):
             raise files
+
+    def _milestones(self) -> dict[str, float]:
+        """What is known of the phases, also of sites that this record has no figures of."""
+        first = self.mean_phases[self.sites[0]]
+        known = {
+            f"{self.name}/peak_step": _number(first.peak_step),
+            f"{self.name}/asymmetry_peak_step": _number(self._asymmetry_step),
+        }
+        for (site, attribute), detector in self.phases.items():
+            for milestone in MILESTONES:
+                key = f"{self.name}_{site}/{milestone}/{attribute}"
+                known[key] = _number(getattr(detector, milestone))
+        return known
 
     def keep_pictures(self) -> None:
         """Write the pictures of the last record after all.
@@ -144,6 +159,12 @@ class Recorder:
         self.history.load_state_dict(state["history"])
         for detector, saved in zip(self._detectors(), state["phases"], strict=True):
             detector.load_state_dict(saved)
+        for record in self.history:
+            self._follow_asymmetry(record.step, record.values[f"{self.name}/asymmetry"])
+
+    def _follow_asymmetry(self, step: int, asymmetry: float) -> None:
+        if asymmetry > self._top_asymmetry:
+            self._top_asymmetry, self._asymmetry_step = asymmetry, step
 
     def _detectors(self) -> list[PhaseDetector]:
         return [*self.mean_phases.values(), *self.phases.values()]
@@ -153,7 +174,7 @@ class Recorder:
             *metric_keys(self.attributes),
             *(f"{milestone}/{a}" for milestone in MILESTONES for a in self.attributes),
         ]
-        headline = [f"{self.name}/{metric}" for metric in (*HEADLINES, "phase", "peak_step")]
+        headline = [f"{self.name}/{metric}" for metric in (*HEADLINES, *_PHASES)]
         return headline + [f"{self.name}_{site}/{key}" for site in self.sites for key in of_site]
 
 
