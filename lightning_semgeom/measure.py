@@ -48,12 +48,8 @@ class SitePlan:
 
 
 def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePlan:
-    """Prepare for the table's rows `row_ids`, int64 `[n]`; ids past its end are not labelled."""
-    codes = torch.full(
-        (row_ids.shape[0], len(table.names)), -1, dtype=torch.int64, device=row_ids.device
-    )
-    known = row_ids < len(table)
-    codes[known] = table.codes.to(row_ids.device)[row_ids[known]]
+    """Prepare for the table's rows `row_ids`, int64 `[n]`."""
+    codes = table.codes.to(row_ids.device)[row_ids]
     cells = picture_cells(codes, gram_size)
     all_codes = torch.cat([codes, cells.of_row[:, None]], dim=1)
     num_values = (*table.num_values, cells.codes.shape[0])

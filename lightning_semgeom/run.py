@@ -191,7 +191,8 @@ class Run:
     def _measure_hidden(self, hidden: HiddenRows) -> Measurement:
         # Positions with the same label share all attributes and are alike for other reasons;
         # one row a label keeps them out of the comparison, and the null honest.
-        rows, labels = class_means(hidden.rows, hidden.labels)
+        known = hidden.labels < len(self._table)
+        rows, labels = class_means(hidden.rows[known], hidden.labels[known])
         return measure(rows, plan_site(self._table, labels, self._gram_size))
 
     def _add(self, figures: Mapping[str, Measurement | Exception]) -> None:

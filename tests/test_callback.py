@@ -289,15 +289,23 @@ def test_a_table_longer_than_the_unembedding_is_an_error_with_both_numbers(tmp_p
         fit(tmp_path, SemanticGeometry(table))
 
 
-def test_a_shorter_table_leaves_the_rest_unlabelled(tmp_path):
-    table = AttributeTable.from_dict({"a": list("xyxyx")})
-    callback = SemanticGeometry(table, hidden="body")
-    _, model = fit(tmp_path, callback)
-    codes = torch.full((12, 1), -1)
-    codes[:5] = table.codes
-    expected = attribute_similarity(model.lm_head.weight, codes, [2])["gap"]
-    found = callback.history.records[-1].values["semgeom_unembedding/gap/a"]
-    assert found == pytest.approx(float(expected), abs=1e-6)
+def test_what_a_shorter_table_has_no_row_for_is_left_out_of_the_mean_too(tmp_path):
+    whole = models.table()
+    table = AttributeTable(whole.codes[:9], whole.names, whole.values)
+    callback, states = SemanticGeometry(table, hidden="body"), models.HiddenByStep()
+    _, model = fit(tmp_path, callback, states)
+    expected = attribute_similarity(model.lm_head.weight[:9], table.codes, table.num_values)
+    last = callback.history.records[-1].values
+    assert last["semgeom_unembedding/rows"] == 9
+    assert last["semgeom_unembedding/gap/colour"] == pytest.approx(
+        float(expected["gap"][0]), abs=1e-6
+    )
+    hidden, labels = states.hidden[10]
+    kept = (hidden, labels.masked_fill(labels >= 9, -100))
+    rows, codes = models.means_by_label([kept])
+    expected = attribute_similarity(rows, codes, table.num_values)
+    found = callback.history.curve("semgeom_hidden.body/gap/colour")
+    assert found[1][found[0] == 10] == pytest.approx(float(expected["gap"][0]), abs=1e-5)
 
 
 @pytest.mark.parametrize(

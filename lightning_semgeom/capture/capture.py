@@ -73,6 +73,7 @@ class Capture:
                 self._weights[site] = module
         modules = find_hidden(model, hidden)
         self._hidden = HiddenCapture({f"hidden.{n}": m for n, m in modules.items()}, reader)
+        self._num_rows = num_rows
         self._limit = max_positions
         self._ranks = ranks
         self._probe = probe
@@ -106,10 +107,11 @@ class Capture:
     ) -> Iterator[dict[str, OwnedRows | Exception]]:
         """The rows of each weight site that this process answers for, or what was wrong."""
         with gathered_flat_parameters(_wrapped(trainer, model), list(self._weights.values())):
-            yield {
-                site: attempted(owned_rows, site_weight(module), self._ranks)
-                for site, module in self._weights.items()
-            }
+            yield {site: attempted(self._owned, module) for site, module in self._weights.items()}
+
+    def _owned(self, module: nn.Module) -> OwnedRows:
+        # What the table has no row for is padding: no token or class, and no part of the mean.
+        return owned_rows(site_weight(module), self._ranks).before(self._num_rows)
 
     def arm(self, batch: Any, model: pl.LightningModule) -> Exception | None:
         """Register the hooks for `model`'s training step on `batch`; says what is wrong with it."""
@@ -209,5 +211,5 @@ def _check_length(num_rows: int, site_rows: int, site: str) -> None:
     if num_rows > site_rows:
         raise ValueError(
             f"the attribute table has {num_rows} rows, but {site} has only {site_rows}. Give a "
-            "table with one row a token or class; a shorter one leaves the rest unlabelled."
+            "table with one row a token or class; a shorter one leaves the rest out."
         )

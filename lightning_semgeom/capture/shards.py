@@ -35,6 +35,11 @@ class OwnedRows:
         """Where its rows stand in the weight."""
         return slice(self.first, self.first + self.rows.shape[0])
 
+    def before(self, end: int) -> OwnedRows:
+        """Those of its rows that stand before row `end` of the weight, as a part of these alone."""
+        rows = self.rows[: max(end - self.first, 0)]
+        return OwnedRows(rows, min(self.first, end), min(self.total, end))
+
 
 def owned_rows(weight: Tensor, ranks: Ranks) -> OwnedRows:
     """The rows of `weight` `[n, d]`, a tensor or a DTensor, that this process answers for.
