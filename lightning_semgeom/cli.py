@@ -46,10 +46,11 @@ def _add_demo(commands: _Commands) -> None:
     parser.set_defaults(command=_demo, extras="demo")
     parser.add_argument(
         "--setting",
-        choices=("stdlib", "factored"),
+        choices=("stdlib", "factored", "latent", "pictures"),
         default="stdlib",
-        help="stdlib: a GPT on the Python standard library's own source (default); factored: a "
-        "controlled experiment",
+        help="stdlib: a GPT on the Python standard library's own source (default); the others are "
+        "controlled experiments: contexts that spell out their attributes, contexts that hint at "
+        "them by synonyms, and small pictures",
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
     parser.add_argument("--steps", type=_positive, help="optimizer steps (default: the setting's)")

@@ -19,7 +19,7 @@ from lightning_semgeom.plots import gram_row, timeline
 from lightning_semgeom.report import find_runs, write_report
 from lightning_semgeom.summary import cells, known_gaps, summaries, text_table
 
-STEPS = {"stdlib": 1200, "factored": 2000}
+STEPS = {"stdlib": 1200, "factored": 2000, "latent": 2000, "pictures": 2000}
 _CONTROL_SEED = 0
 
 
@@ -54,7 +54,7 @@ def run_demo(
     """Train one setting with the callback and its control, and draw what they found.
 
     Args:
-        setting: "stdlib" or "factored".
+        setting: "stdlib", "factored", "latent" or "pictures".
         seed: of the weights and the data.
         steps: optimizer steps; None for the setting's own.
         out: folder for the loggers' runs.
@@ -124,19 +124,36 @@ def _stdlib(seed: int, steps: int, text: str | None) -> _Setting:
 
 
 def _factored(seed: int, steps: int, text: str | None) -> _Setting:
-    from lightning_semgeom.settings.factored import (
-        FactoredData,
-        FactoredModel,
-        factored_attributes,
-    )
+    from lightning_semgeom.settings import factored as s1
 
-    if text is not None:
-        raise ValueError("--text goes with --setting stdlib; the factored setting makes its own.")
+    _refuse_text(text)
     options = {"hidden": "final_norm", "positions": "last"}
-    return _Setting(FactoredModel(seed), FactoredData(), factored_attributes(), options)
+    return _Setting(s1.FactoredModel(seed), s1.FactoredData(), s1.factored_attributes(), options)
 
 
-_SETTINGS = {"stdlib": _stdlib, "factored": _factored}
+def _latent(seed: int, steps: int, text: str | None) -> _Setting:
+    from lightning_semgeom.settings import latent as s2
+
+    _refuse_text(text)
+    options = {"hidden": "final_norm", "positions": "last"}
+    return _Setting(s2.LatentModel(seed), s2.LatentData(seed), s2.latent_attributes(), options)
+
+
+def _pictures(seed: int, steps: int, text: str | None) -> _Setting:
+    from lightning_semgeom.settings import pictures as s3
+
+    _refuse_text(text)
+    options = {"hidden": "final_norm"}
+    model, data = s3.PicturesModel(seed), s3.PicturesData(seed)
+    return _Setting(model, data, s3.pictures_attributes(), options)
+
+
+def _refuse_text(text: str | None) -> None:
+    if text is not None:
+        raise ValueError("--text goes with --setting stdlib; the others make their own data.")
+
+
+_SETTINGS = {"stdlib": _stdlib, "factored": _factored, "latent": _latent, "pictures": _pictures}
 
 
 def _draw_grams(history: History, site: str, folder: Path) -> None:
