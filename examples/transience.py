@@ -1,0 +1,273 @@
+"""Structure before collapse: three settings and three features models, five seeds each.
+
+    python examples/transience.py                 # all of it: a table, a figure
+    python examples/transience.py --seeds 0 --steps 400    # a quick look
+
+Each run is a folder under --out with the histories of the callback and of its shuffled control, as
+any other run (`lightning-semgeom report` shows them); one that is finished is not run again.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lightning_semgeom import History, SemanticGeometry, neural_collapse
+from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
+from lightning_semgeom.settings import factored, latent, pictures, ufm
+from lightning_semgeom.settings.recipe import CLASSES, FullBatch
+
+STEPS = {"factored": 2000, "latent": 2000, "pictures": 2000}
+UFMS = ("plain", "penalised", "preconditioned")
+UFM_STEPS = 6000
+NAMES = {
+    "factored": "S1 factored", "latent": "S2 latent", "pictures": "S3 pictures",
+    "plain": "UFM, plain", "penalised": "UFM, penalised", "preconditioned": "UFM, preconditioned",
+}  # fmt: skip
+
+
+def made(setting, seed):
+    """Model, data, attributes, and what of the features is captured."""
+    if setting in UFMS:
+        table = factored.factored_attributes()
+        data = FullBatch({"labels": torch.arange(CLASSES)})
+        return (
+            ufm.UnconstrainedFeatures(table, setting, seed),
+            data,
+            table,
+            {"embedding": "features"},
+        )
+    if setting == "factored":
+        model, data = factored.FactoredModel(seed), factored.FactoredData()
+        table = factored.factored_attributes()
+    elif setting == "latent":
+        model, data = latent.LatentModel(seed), latent.LatentData(seed)
+        table = latent.latent_attributes()
+    else:
+        model, data = pictures.PicturesModel(seed), pictures.PicturesData(seed)
+        table = pictures.pictures_attributes()
+    options = {"hidden": "final_norm", "probe": [data.batch]}
+    return model, data, table, options if setting == "pictures" else options | {"positions": "last"}
+
+
+class Watch(pl.Callback):
+    """What a history lacks: ETF distances, losses, and when the logits of attributes reach 1."""
+
+    def __init__(self, geometry, table):
+        self.geometry = geometry
+        self.bases = ufm.main_effects(table)
+        self.etf, self.losses, self.reached = [], [], [None] * len(self.bases)
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        """The initial weights' record is there now."""
+        self.keep(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        """That of the weights after this step, where one was due."""
+        self.keep(trainer, pl_module)
+        if isinstance(pl_module, ufm.UnconstrainedFeatures) and None in self.reached:
+            self.follow_logits(pl_module, batch, trainer.global_step)
+
+    def on_train_end(self, trainer, pl_module):
+        """The last one."""
+        self.keep(trainer, pl_module)
+
+    def keep(self, trainer, model):
+        """One figure of each kind for a new record."""
+        if len(self.geometry.history) == len(self.etf):
+            return
+        rows = model.lm_head.weight.detach()[:CLASSES]
+        figures = neural_collapse(rows, torch.arange(CLASSES), CLASSES)
+        self.etf.append(figures["etf_distance"].item())
+        self.losses.append(float(trainer.callback_metrics.get("train_loss", "nan")))
+
+    def follow_logits(self, model, batch, step):
+        """Note the step at which an attribute's mean logit is 1 or more."""
+        with torch.no_grad():
+            logits = model(batch).double()
+        for a, basis in enumerate(self.bases):
+            mode = (basis.T @ logits @ basis).trace() / basis.shape[1]
+            if self.reached[a] is None and mode >= 1:
+                self.reached[a] = step
+
+
+def run(setting, seed, steps, folder):
+    """One run, unless it is there already; on one core."""
+    if (folder / "done.json").exists():
+        return
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
+    model, data, table, options = made(setting, seed)
+    geometry = SemanticGeometry(table, **options)
+    control = SemanticGeometry(table.shuffled(seed), name="semgeom_control", **options)
+    watch = Watch(geometry, table)
+    trainer = pl.Trainer(
+        max_steps=steps, accelerator="cpu", callbacks=[geometry, control, watch], logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        default_root_dir=folder,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    found = {"etf": watch.etf, "losses": watch.losses, "reached": watch.reached}
+    (folder / "done.json").write_text(json.dumps(found))
+
+
+class Run:
+    """What a finished run left."""
+
+    def __init__(self, folder):
+        self.history = History.load(folder / "semgeom")
+        self.control = History.load(folder / "semgeom_control")
+        found = json.loads((folder / "done.json").read_text())
+        self.etf, self.losses = np.array(found["etf"]), np.array(found["losses"])
+        self.reached = found["reached"]
+
+    def gaps(self, kind, metric="gap", history=None):
+        """Steps and gaps of the weights ("w") or of the features ("h")."""
+        history = history or self.history
+        steps, values = history.curve(history.key(history.sites["wh".index(kind)], metric))
+        known = np.isfinite(values)
+        return steps[known], values[known]
+
+    def top_step(self, kind):
+        """The step of the largest mean gap."""
+        steps, values = self.gaps(kind)
+        return int(steps[values.argmax()])
+
+    def drop(self, kind):
+        """The smallest ratio of peak to end over the attributes."""
+        site = self.history.sites["wh".index(kind)]
+        curves = [self.gaps(kind, f"gap/{a}")[1] for a in self.history.attributes(site)]
+        return min(float(curve.max() / max(curve[-1], 1e-3)) for curve in curves)
+
+    def false_alarms(self):
+        """Onsets of the control."""
+        return sum(
+            self.control.milestones(site, a).onset_step is not None
+            for site in self.control.sites
+            for a in self.control.attributes(site)
+        )
+
+
+def spread(values, digits=2):
+    """Median and range."""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+COLUMNS = (
+    "W gap: start", "peak", "end", "at step", "H gap: start", "peak", "end", "drop W", "drop H",
+    "ETF distance: start", "peak", "end", "loss at the end", "control onsets",
+)  # fmt: skip
+
+
+def line(runs):
+    """The figures of one setting's seeds."""
+    cells = []
+    for kind in "wh":
+        curves = [run.gaps(kind)[1] for run in runs]
+        cells += [
+            spread([pick(c) for c in curves]) for pick in (lambda c: c[0], max, lambda c: c[-1])
+        ]
+        if kind == "w":
+            cells.append(spread([run.top_step("w") for run in runs], 0))
+    cells += [spread([run.drop(kind) for run in runs], 1) for kind in "wh"]
+    for pick in (lambda r: r.etf[0], lambda r: r.etf.max(), lambda r: r.etf[-1]):
+        cells.append(spread([pick(run) for run in runs]))
+    cells.append(spread([run.losses[-1] for run in runs], 3))
+    curves = sum(len(r.control.sites) * len(r.control.attributes(r.control.sites[0])) for r in runs)
+    return [*cells, f"{sum(run.false_alarms() for run in runs)} of {curves}"]
+
+
+def emergence(runs):
+    """Steps at which the logits of each attribute reached 1, against the closed form."""
+    table = factored.factored_attributes()
+    for a, (name, kappa) in enumerate(zip(table.names, ufm.kernel_eigenvalues(table), strict=True)):
+        predicted = ufm.emergence_time(kappa, ufm.WIDTH) / ufm.LEARNING_RATE
+        measured = spread([run.reached[a] for run in runs], 0)
+        yield f"| {name} | {kappa:.2f} | {predicted:.0f} | {measured} |"
+
+
+def draw(found, out):
+    """A column a setting: gaps of W and of H, ETF distance, loss; medians, and ranges shaded."""
+    figure = new_figure(3.2 * len(found), 8)
+    axes = figure.subplots(4, len(found), squeeze=False, sharex="col", sharey="row")
+    for column, (setting, runs) in zip(axes.T, found.items(), strict=True):
+        column[0].set_title(NAMES[setting])
+        for axis, kind in zip(column, "wh", strict=False):
+            for run in runs:
+                axis.plot(
+                    *shifted(run.gaps(kind, history=run.control)), ":", color=GREY, linewidth=0.8
+                )
+            shade(axis, [run.gaps(kind) for run in runs], COLOURS[0])
+        steps = [record.step for record in runs[0].history]
+        shade(column[2], [(steps[: len(run.etf)], run.etf) for run in runs], COLOURS[1])
+        shade(column[3], [(steps[: len(run.losses)], run.losses) for run in runs], COLOURS[-1])
+        for axis in column:
+            axis.set_xscale("log")
+            axis.grid(True, color="#EEEEEE")
+        column[3].set_xlabel("optimizer steps + 1")
+    for axis, label in zip(
+        axes[:, 0], ("gap of W", "gap of H", "ETF distance", "loss"), strict=True
+    ):
+        axis.set_ylabel(label)
+    figure.savefig(out)
+
+
+def shifted(curve):
+    """Steps + 1, so that step 0 has a place on a log axis."""
+    steps, values = curve
+    return np.asarray(steps) + 1, values
+
+
+def shade(axis, curves, colour):
+    """The median of several curves, and their range."""
+    steps = shifted(curves[0])[0]
+    values = np.stack([values for _, values in curves])
+    axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+    axis.plot(steps, np.median(values, axis=0), color=colour)
+
+
+def main():
+    """Run what is missing, then tell of all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--settings", nargs="+", choices=list(NAMES), default=list(NAMES))
+    parser.add_argument("--steps", type=int, help="of each run (default: the setting's)")
+    parser.add_argument("--out", type=Path, default=Path("runs/transience"))
+    options = parser.parse_args()
+    jobs = {}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for setting in options.settings:
+            steps = options.steps or STEPS.get(setting, UFM_STEPS)
+            for seed in options.seeds:
+                folder = options.out / f"{setting}-{steps}-{seed}"
+                folder.mkdir(parents=True, exist_ok=True)
+                jobs[pool.submit(run, setting, seed, steps, folder)] = setting, folder
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
+            job.result()
+    found = {setting: [] for setting in options.settings}
+    for setting, folder in jobs.values():
+        found[setting].append(Run(folder))
+    text = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    text += [f"| {NAMES[s]} | " + " | ".join(line(runs)) + " |" for s, runs in found.items()]
+    if "preconditioned" in found and None not in found["preconditioned"][0].reached:
+        text += ["", "| attribute | kappa | predicted step | measured step |", "|---|---|---|---|"]
+        text += emergence(found["preconditioned"])
+    (options.out / "table.md").write_text("\n".join(text) + "\n")
+    draw(found, options.out / "transience.png")
+    print("\n".join(text))
+    print(f"\n{options.out / 'table.md'}\n{options.out / 'transience.png'}")
+
+
+if __name__ == "__main__":
+    main()
