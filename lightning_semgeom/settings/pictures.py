@@ -66,19 +66,19 @@ def _shape(name: str, place: Tensor) -> Tensor:
     rows, columns = (axis - shift for axis, shift in zip(_grid(), place, strict=True))
     from_centre = (rows.square() + columns.square()).sqrt()
     inside: dict[str, Tensor] = {
-        "disc": from_centre <= 3.5,
-        "square": torch.maximum(rows.abs(), columns.abs()) <= 3,
-        "cross": (torch.minimum(rows.abs(), columns.abs()) <= 1) & (from_centre <= 5),
-        "ring": (from_centre >= 2.5) & (from_centre <= 4.5),
+        "disc": from_centre <= 4,
+        "square": torch.maximum(rows.abs(), columns.abs()) <= 4.5,
+        "cross": torch.minimum(rows.abs(), columns.abs()) <= 1.2,
+        "ring": (from_centre >= 3.5) & (from_centre <= 5.5),
     }
     return inside[name].float()
 
 
 def _stripes(angle: float) -> Tensor:
-    """Waves of period 4 across `angle`, in -1..1: `[12, 12]`."""
+    """Stripes of period 4 at `angle`, 1 and -1 by turns: `[12, 12]`."""
     rows, columns = _grid()
     across = torch.tensor(angle)
-    return torch.sin(2 * pi / 4 * (rows * across.cos() + columns * across.sin()))
+    return torch.sin(2 * pi / 4 * (rows * across.cos() + columns * across.sin())).sign()
 
 
 class PicturesData(FullBatch):
