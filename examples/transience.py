@@ -143,12 +143,6 @@ class Run:
         steps, values = self.gaps(kind)
         return int(steps[values.argmax()])
 
-    def drop(self, kind):
-        """The smallest ratio of peak to end over the attributes."""
-        site = self.history.sites["wh".index(kind)]
-        curves = [self.gaps(kind, f"gap/{a}")[1] for a in self.history.attributes(site)]
-        return min(float(curve.max() / max(curve[-1], 1e-3)) for curve in curves)
-
     def false_alarms(self):
         """Onsets of the control."""
         return sum(
@@ -160,32 +154,34 @@ class Run:
 
 def spread(values, digits=2):
     """Median and range."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    low, *_, high = values = sorted(values)
+    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 COLUMNS = (
-    "W gap: start", "peak", "end", "at step", "H gap: start", "peak", "end", "drop W", "drop H",
-    "ETF distance: start", "peak", "end", "loss at the end", "control onsets",
+    "gap of W: peak", "at step", "end", "gap of H: start", "peak", "end",
+    "ETF distance of W: start", "peak", "end", "loss", "control onsets",
 )  # fmt: skip
 
 
 def line(runs):
     """The figures of one setting's seeds."""
-    cells = []
-    for kind in "wh":
-        curves = [run.gaps(kind)[1] for run in runs]
-        cells += [
-            spread([pick(c) for c in curves]) for pick in (lambda c: c[0], max, lambda c: c[-1])
-        ]
-        if kind == "w":
-            cells.append(spread([run.top_step("w") for run in runs], 0))
-    cells += [spread([run.drop(kind) for run in runs], 1) for kind in "wh"]
-    for pick in (lambda r: r.etf[0], lambda r: r.etf.max(), lambda r: r.etf[-1]):
-        cells.append(spread([pick(run) for run in runs]))
-    cells.append(spread([run.losses[-1] for run in runs], 3))
+    w, h = ([run.gaps(kind)[1] for run in runs] for kind in "wh")
+    etf = [run.etf for run in runs]
     curves = sum(len(r.control.sites) * len(r.control.attributes(r.control.sites[0])) for r in runs)
-    return [*cells, f"{sum(run.false_alarms() for run in runs)} of {curves}"]
+    return [
+        spread(map(max, w)),
+        spread([run.top_step("w") for run in runs], 0),
+        spread([gaps[-1] for gaps in w]),
+        spread([gaps[0] for gaps in h]),
+        spread(map(max, h)),
+        spread([gaps[-1] for gaps in h]),
+        spread([distances[0] for distances in etf]),
+        spread(map(max, etf)),
+        spread([distances[-1] for distances in etf]),
+        spread([run.losses[-1] for run in runs], 3),
+        f"{sum(run.false_alarms() for run in runs)} of {curves}",
+    ]
 
 
 def emergence(runs):

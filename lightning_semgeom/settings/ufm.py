@@ -6,10 +6,11 @@ descent (Mixon, Parshall & Pi, "Neural collapse with unconstrained features", 20
 alike to it: nothing emerges. A kernel that knows the attributes, K = (1 - alpha) I + alpha J K_attr
 J (K_attr: mean over attributes of [same value], J: centring), can enter in two ways:
 
-- penalised, lambda/2 tr(H^T K^-1 H) in the place of lambda/2 ||H||^2: structure emerges and stays,
-  since the minimiser itself has it;
 - preconditioned, H' = -K (gradient): the objective is the plain one, so structure emerges, because
-  features that share attributes learn together, and must go again.
+  features that share attributes learn together, and must go again;
+- penalised, lambda/2 tr(H^T K^-1 H) in the place of lambda/2 ||H||^2, descended where that is a
+  plain norm (H = K^1/2 Z, descent in Z, which is H' = -K (gradient) once more): structure emerges
+  in the same way, but the minimiser has changed, and it stays in part.
 
 Derived here, from the linearised dynamics at small initial values: the emergence time of a main
 effect. Only measured: that it holds to a few percent, that structure then decays and how far, and
@@ -148,9 +149,9 @@ class UnconstrainedFeatures(pl.LightningModule):
         return entropy + DECAY / 2 * (w.square().sum() + of_features)
 
     def on_after_backward(self) -> None:
-        """Let labels that share attributes learn together, in the preconditioned model."""
+        """Let labels that share attributes learn together, unless the model is the plain one."""
         gradient = self.features.weight.grad
-        if self.kind == "preconditioned" and gradient is not None:
+        if self.kind != "plain" and gradient is not None:
             gradient.copy_(self.kernel @ gradient)
 
     def configure_optimizers(self) -> Any:

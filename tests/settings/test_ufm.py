@@ -62,7 +62,7 @@ def test_a_step_is_gradient_descent_with_the_kernel_where_it_belongs(tmp_path, k
     error = probabilities - torch.eye(64, dtype=torch.float64)
     of_h, of_w = error @ w, error.T @ h + DECAY * w
     of_h = of_h + DECAY * (torch.linalg.inv(kernel) @ h if kind == "penalised" else h)
-    if kind == "preconditioned":
+    if kind != "plain":
         of_h = kernel @ of_h
     trainer = models.trainer(tmp_path, max_steps=1)
     trainer.fit(model, FullBatch(LABELS, 1))
