@@ -26,13 +26,20 @@ from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
 from lightning_semgeom.settings import factored, latent, pictures, ufm
 from lightning_semgeom.settings.recipe import CLASSES, FullBatch
 
-STEPS = {"factored": 2000, "latent": 2000, "pictures": 2000}
+STEPS = {"factored": 2000, "latent": 2000, "pictures": 2000, "long": 20_000, "smoothed": 20_000}
 UFMS = ("plain", "penalised", "preconditioned")
 UFM_STEPS = 6000
+LONG = ("long", "smoothed")  # in the table alone
 NAMES = {
-    "factored": "S1 factored", "latent": "S2 latent", "pictures": "S3 pictures",
-    "plain": "UFM, plain", "penalised": "UFM, penalised", "preconditioned": "UFM, preconditioned",
-}  # fmt: skip
+    "factored": "S1 factored",
+    "latent": "S2 latent",
+    "pictures": "S3 pictures",
+    "plain": "UFM, plain",
+    "penalised": "UFM, penalised",
+    "preconditioned": "UFM, preconditioned",
+    "long": "S1, 20,000 steps",
+    "smoothed": "S1, 20,000 steps, label smoothing 0.2",
+}
 
 
 def made(setting, seed):
@@ -46,15 +53,16 @@ def made(setting, seed):
             table,
             {"embedding": "features"},
         )
-    if setting == "factored":
-        model, data = factored.FactoredModel(seed), factored.FactoredData()
-        table = factored.factored_attributes()
-    elif setting == "latent":
+    if setting == "latent":
         model, data = latent.LatentModel(seed), latent.LatentData(seed)
         table = latent.latent_attributes()
-    else:
+    elif setting == "pictures":
         model, data = pictures.PicturesModel(seed), pictures.PicturesData(seed)
         table = pictures.pictures_attributes()
+    else:
+        smoothing = 0.2 if setting == "smoothed" else 0.0
+        model = factored.FactoredModel(seed, label_smoothing=smoothing)
+        data, table = factored.FactoredData(), factored.factored_attributes()
     options = {"hidden": "final_norm", "probe": [data.batch]}
     return model, data, table, options if setting == "pictures" else options | {"positions": "last"}
 
@@ -138,10 +146,14 @@ class Run:
         known = np.isfinite(values)
         return steps[known], values[known]
 
-    def top_step(self, kind):
-        """The step of the largest mean gap."""
-        steps, values = self.gaps(kind)
+    def top_step(self, metric="gap"):
+        """The step of the largest gap of the weights."""
+        steps, values = self.gaps("w", metric)
         return int(steps[values.argmax()])
+
+    def proxy(self):
+        """The step of the largest asymmetry of the weights, which needs no attributes."""
+        return int(self.history.records[-1].values["semgeom/asymmetry_peak_step"])
 
     def false_alarms(self):
         """Onsets of the control."""
@@ -154,12 +166,13 @@ class Run:
 
 def spread(values, digits=2):
     """Median and range."""
-    low, *_, high = values = sorted(values)
-    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    values = sorted(values)
+    low, middle, high = values[0], statistics.median(values), values[-1]
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 COLUMNS = (
-    "gap of W: peak", "at step", "end", "gap of H: start", "peak", "end",
+    "gap of W: peak", "at step", "asymmetry's peak / that", "end", "gap of H: start", "peak", "end",
     "ETF distance of W: start", "peak", "end", "loss", "control onsets",
 )  # fmt: skip
 
@@ -171,7 +184,8 @@ def line(runs):
     curves = sum(len(r.control.sites) * len(r.control.attributes(r.control.sites[0])) for r in runs)
     return [
         spread(map(max, w)),
-        spread([run.top_step("w") for run in runs], 0),
+        spread([run.top_step() for run in runs], 0),
+        spread([run.proxy() / max(run.top_step(), 1) for run in runs]),
         spread([gaps[-1] for gaps in w]),
         spread([gaps[0] for gaps in h]),
         spread(map(max, h)),
@@ -184,9 +198,27 @@ def line(runs):
     ]
 
 
+def order(runs):
+    """When each attribute of S1 emerges and peaks in the weights, and how often in order."""
+    table = factored.factored_attributes()
+    yield "| attribute | kappa | onset | peak |"
+    yield "|---|---|---|---|"
+    for name, kappa in zip(table.names, ufm.kernel_eigenvalues(table), strict=True):
+        onsets = [run.history.milestones("unembedding", name).onset_step for run in runs]
+        known = [step for step in onsets if step is not None]
+        onset = spread(known, 0) if known else "none"
+        peaks = spread([run.top_step(f"gap/{name}") for run in runs], 0)
+        yield f"| {name} | {kappa:.2f} | {onset}, {len(known)} of {len(runs)} | {peaks} |"
+    tops = [[run.top_step(f"gap/{name}") for name in table.names] for run in runs]
+    ordered = sum(steps == sorted(steps) for steps in tops)
+    yield f"\nPeaks in the order of kappa: {ordered} of {len(runs)} seeds."
+
+
 def emergence(runs):
     """Steps at which the logits of each attribute reached 1, against the closed form."""
     table = factored.factored_attributes()
+    yield "| attribute | kappa | predicted step | measured step |"
+    yield "|---|---|---|---|"
     for a, (name, kappa) in enumerate(zip(table.names, ufm.kernel_eigenvalues(table), strict=True)):
         predicted = ufm.emergence_time(kappa, ufm.WIDTH) / ufm.LEARNING_RATE
         measured = spread([run.reached[a] for run in runs], 0)
@@ -256,11 +288,13 @@ def main():
         found[setting].append(Run(folder))
     text = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     text += [f"| {NAMES[s]} | " + " | ".join(line(runs)) + " |" for s, runs in found.items()]
+    if "factored" in found:
+        text += ["", *order(found["factored"])]
     if "preconditioned" in found and None not in found["preconditioned"][0].reached:
-        text += ["", "| attribute | kappa | predicted step | measured step |", "|---|---|---|---|"]
-        text += emergence(found["preconditioned"])
+        text += ["", *emergence(found["preconditioned"])]
     (options.out / "table.md").write_text("\n".join(text) + "\n")
-    draw(found, options.out / "transience.png")
+    drawn = {setting: runs for setting, runs in found.items() if setting not in LONG}
+    draw(drawn or found, options.out / "transience.png")
     print("\n".join(text))
     print(f"\n{options.out / 'table.md'}\n{options.out / 'transience.png'}")
 

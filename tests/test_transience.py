@@ -24,9 +24,10 @@ def test_each_setting_has_its_line_and_a_finished_run_is_not_run_again(tmp_path)
     assert (tmp_path / "table.md").read_text().strip() in table
     lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
     cells = {line[0].removeprefix("| "): line[1:] for line in lines}
-    peak, step, end = (float(cells["S1 factored"][k].split()[0]) for k in range(3))
+    peak, step, ratio, end = (float(cells["S1 factored"][k].split()[0]) for k in range(4))
     assert 0.15 < peak < 0.35
     assert 25 <= step <= 65
+    assert 0.7 < ratio < 1.3
     assert end < peak
     assert cells["S1 factored"][-1].startswith("0 of 6")
     # The kernel's eigenvalues order the attributes, in the formula and in the run.
