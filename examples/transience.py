@@ -25,6 +25,7 @@ from lightning_semgeom import History, SemanticGeometry, neural_collapse
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
 from lightning_semgeom.settings import factored, latent, pictures, ufm
 from lightning_semgeom.settings.recipe import CLASSES, FullBatch
+from lightning_semgeom.summary import summaries
 
 STEPS = {"factored": 2000, "latent": 2000, "pictures": 2000, "long": 20_000, "smoothed": 20_000}
 UFMS = ("plain", "penalised", "preconditioned")
@@ -157,11 +158,7 @@ class Run:
 
     def false_alarms(self):
         """Onsets of the control."""
-        return sum(
-            self.control.milestones(site, a).onset_step is not None
-            for site in self.control.sites
-            for a in self.control.attributes(site)
-        )
+        return sum(s.milestones.onset_step is not None for s in summaries(self.control))
 
 
 def spread(values, digits=2):
@@ -181,7 +178,7 @@ def line(runs):
     """The figures of one setting's seeds."""
     w, h = ([run.gaps(kind)[1] for run in runs] for kind in "wh")
     etf = [run.etf for run in runs]
-    curves = sum(len(r.control.sites) * len(r.control.attributes(r.control.sites[0])) for r in runs)
+    curves = sum(len(summaries(run.control)) for run in runs)
     return [
         spread(map(max, w)),
         spread([run.top_step() for run in runs], 0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import inf, nan
 from typing import Any
 
@@ -12,11 +12,11 @@ from lightning_semgeom.history import PICTURE_FOLDER, History
 from lightning_semgeom.measure import metric_keys
 from lightning_semgeom.phases import PhaseDetector
 from lightning_semgeom.picture import SitePicture
-from lightning_semgeom.record import Record
+from lightning_semgeom.record import Milestones, Record
 
 HEADLINES = ("gap", "z", "asymmetry")
 _PHASES = ("phase", "peak_step", "asymmetry_peak_step")
-MILESTONES = ("onset_step", "peak_step", "collapse_step")
+MILESTONES = tuple(milestone.name for milestone in fields(Milestones))
 
 
 class Recorder:

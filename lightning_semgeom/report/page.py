@@ -104,7 +104,7 @@ def _pictures(history: History) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for site in history.sites:
         kept = [
-            (record.step, SitePicture.load(history.folder / record.pictures[site]))
+            (record.step, history.folder / record.pictures[site])
             for record in history
             if site in record.pictures
             and history.folder is not None
@@ -117,7 +117,8 @@ def _pictures(history: History) -> dict[str, list[dict[str, Any]]]:
         }
         before = np.zeros((0, 2))
         shown = []
-        for step, picture in _thinned(kept, marked):
+        for step, file in _thinned(kept, marked):
+            picture = SitePicture.load(file)
             positions, _ = picture.map()
             before = turned_towards(positions, before)
             shown.append(_packed(step, picture, before))
@@ -126,9 +127,7 @@ def _pictures(history: History) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _thinned(
-    kept: list[tuple[int, SitePicture]], marked: set[int | None]
-) -> list[tuple[int, SitePicture]]:
+def _thinned(kept: list[tuple[int, Path]], marked: set[int | None]) -> list[tuple[int, Path]]:
     """At most `_MOST_PICTURES`, evenly, with the first, the last and those of `marked` steps."""
     if len(kept) <= _MOST_PICTURES:
         return kept
