@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from lightning_semgeom import History, SemanticGeometry, neural_collapse
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
-from lightning_semgeom.settings import factored, latent, pictures, ufm
-from lightning_semgeom.settings.recipe import CLASSES, FullBatch
+from lightning_semgeom.settings import factored, ufm
+from lightning_semgeom.settings.controlled import features_setting, network_setting
+from lightning_semgeom.settings.recipe import CLASSES
 from lightning_semgeom.summary import summaries
 
 STEPS = {"factored": 2000, "latent": 2000, "pictures": 2000, "long": 20_000, "smoothed": 20_000}
-UFMS = ("plain", "penalised", "preconditioned")
 UFM_STEPS = 6000
 LONG = ("long", "smoothed")  # in the table alone
 NAMES = {
@@ -43,29 +43,13 @@ NAMES = {
 }
 
 
-def made(setting, seed):
-    """Model, data, attributes, and what of the features is captured."""
-    if setting in UFMS:
-        table = factored.factored_attributes()
-        data = FullBatch({"labels": torch.arange(CLASSES)})
-        return (
-            ufm.UnconstrainedFeatures(table, setting, seed),
-            data,
-            table,
-            {"embedding": "features"},
-        )
-    if setting == "latent":
-        model, data = latent.LatentModel(seed), latent.LatentData(seed)
-        table = latent.latent_attributes()
-    elif setting == "pictures":
-        model, data = pictures.PicturesModel(seed), pictures.PicturesData(seed)
-        table = pictures.pictures_attributes()
-    else:
-        smoothing = 0.2 if setting == "smoothed" else 0.0
-        model = factored.FactoredModel(seed, label_smoothing=smoothing)
-        data, table = factored.FactoredData(), factored.factored_attributes()
-    options = {"hidden": "final_norm", "probe": [data.batch]}
-    return model, data, table, options if setting == "pictures" else options | {"positions": "last"}
+def setting_of(name, seed):
+    """A setting by the name of its line in the table."""
+    if name in ufm.KINDS:
+        return features_setting(name, seed)
+    if name in LONG:
+        return network_setting("factored", seed, 0.2 if name == "smoothed" else 0.0)
+    return network_setting(name, seed)
 
 
 class Watch(pl.Callback):
@@ -109,23 +93,24 @@ class Watch(pl.Callback):
                 self.reached[a] = step
 
 
-def run(setting, seed, steps, folder):
+def run(name, seed, steps, folder):
     """One run, unless it is there already; on one core."""
     if (folder / "done.json").exists():
         return
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
-    model, data, table, options = made(setting, seed)
-    geometry = SemanticGeometry(table, **options)
-    control = SemanticGeometry(table.shuffled(seed), name="semgeom_control", **options)
-    watch = Watch(geometry, table)
+    made = setting_of(name, seed)
+    control_table = made.table.shuffled(seed)
+    geometry = SemanticGeometry(made.table, **made.capture)
+    control = SemanticGeometry(control_table, name="semgeom_control", **made.capture)
+    watch = Watch(geometry, made.table)
     trainer = pl.Trainer(
         max_steps=steps, accelerator="cpu", callbacks=[geometry, control, watch], logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         default_root_dir=folder,
     )  # fmt: skip
-    trainer.fit(model, data)
+    trainer.fit(made.model, made.data)
     found = {"etf": watch.etf, "losses": watch.losses, "reached": watch.reached}
     (folder / "done.json").write_text(json.dumps(found))
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from typing_extensions import override
 
-from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.history import History
 from lightning_semgeom.loggers import run_folder
 from lightning_semgeom.plots import gram_row, timeline
 from lightning_semgeom.report import find_runs, write_report
+from lightning_semgeom.settings.controlled import NETWORKS, Network, Setting, network_setting
 from lightning_semgeom.summary import cells, known_gaps, summaries, text_table
 
-STEPS = {"stdlib": 1200, "factored": 2000, "latent": 2000, "pictures": 2000}
+STEPS = {"stdlib": 1200} | dict.fromkeys(NETWORKS, 2000)
 _CONTROL_SEED = 0
 
 
@@ -49,7 +49,12 @@ class _LossCurve(pl.Callback):
 
 
 def run_demo(
-    setting: str, seed: int, steps: int | None, out: Path, text: str | None, logger: str
+    setting: Literal["stdlib"] | Network,
+    seed: int,
+    steps: int | None,
+    out: Path,
+    text: str | None,
+    logger: str,
 ) -> DemoRun:
     """Train one setting with the callback and its control, and draw what they found.
 
@@ -62,7 +67,7 @@ def run_demo(
         logger: "csv", "tensorboard" or "wandb".
     """
     steps = steps or STEPS[setting]
-    made = _SETTINGS[setting](seed, steps, text)
+    made = _stdlib(seed, steps, text) if setting == "stdlib" else _controlled(setting, seed, text)
     geometry, control = (
         SemanticGeometry(table, every_n_steps=25, name=name, **made.capture)
         for table, name in (
@@ -79,7 +84,7 @@ def run_demo(
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=10,
-        gradient_clip_val=made.clip,
+        gradient_clip_val=1.0 if setting == "stdlib" else None,
     )
     trainer.fit(made.model, made.data)
     folder = run_folder(trainer)
@@ -99,61 +104,24 @@ def _logger(kind: str, out: Path) -> Logger:
     return TensorBoardLogger(out) if kind == "tensorboard" else CSVLogger(out)
 
 
-@dataclass(frozen=True)
-class _Setting:
-    model: pl.LightningModule
-    data: pl.LightningDataModule
-    table: AttributeTable
-    capture: dict[str, Any]
-    clip: float | None = None
-
-
-def _stdlib(seed: int, steps: int, text: str | None) -> _Setting:
+def _stdlib(seed: int, steps: int, text: str | None) -> Setting:
     from lightning_semgeom.settings.stdlib import StdlibData, StdlibModel, stdlib_attributes
 
     data = StdlibData(steps, seed=seed, text=text)
     vocab_size = data.tokenizer.get_vocab_size()
-    options = {
+    capture = {
         "hidden": "gpt.transformer.ln_f",
         "probe": data.probe_dataloader(),
         "shift_labels": True,
     }
     table = stdlib_attributes(data.tokenizer)
-    model = StdlibModel(vocab_size, steps, seed=seed)
-    return _Setting(model, data, table, options, clip=1.0)
+    return Setting(StdlibModel(vocab_size, steps, seed=seed), data, table, capture)
 
 
-def _factored(seed: int, steps: int, text: str | None) -> _Setting:
-    from lightning_semgeom.settings import factored as s1
-
-    _refuse_text(text)
-    options = {"hidden": "final_norm", "positions": "last"}
-    return _Setting(s1.FactoredModel(seed), s1.FactoredData(), s1.factored_attributes(), options)
-
-
-def _latent(seed: int, steps: int, text: str | None) -> _Setting:
-    from lightning_semgeom.settings import latent as s2
-
-    _refuse_text(text)
-    options = {"hidden": "final_norm", "positions": "last"}
-    return _Setting(s2.LatentModel(seed), s2.LatentData(seed), s2.latent_attributes(), options)
-
-
-def _pictures(seed: int, steps: int, text: str | None) -> _Setting:
-    from lightning_semgeom.settings import pictures as s3
-
-    _refuse_text(text)
-    options = {"hidden": "final_norm"}
-    model, data = s3.PicturesModel(seed), s3.PicturesData(seed)
-    return _Setting(model, data, s3.pictures_attributes(), options)
-
-
-def _refuse_text(text: str | None) -> None:
+def _controlled(setting: Network, seed: int, text: str | None) -> Setting:
     if text is not None:
         raise ValueError("--text goes with --setting stdlib; the others make their own data.")
-
-
-_SETTINGS = {"stdlib": _stdlib, "factored": _factored, "latent": _latent, "pictures": _pictures}
+    return network_setting(setting, seed)
 
 
 def _draw_grams(history: History, site: str, folder: Path) -> None:

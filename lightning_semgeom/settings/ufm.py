@@ -23,7 +23,7 @@ steps.
 from __future__ import annotations
 
 from math import log, sqrt
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
 import torch
@@ -36,6 +36,9 @@ ALPHA = 0.2
 DECAY = 0.03
 INIT = 1e-3
 LEARNING_RATE = 0.05
+
+Kind = Literal["plain", "penalised", "preconditioned"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def attribute_kernel(table: AttributeTable, alpha: float = ALPHA) -> Tensor:
@@ -110,16 +113,14 @@ class UnconstrainedFeatures(pl.LightningModule):
     def __init__(
         self,
         table: AttributeTable,
-        kind: Literal["plain", "penalised", "preconditioned"],
+        kind: Kind,
         seed: int = 0,
         width: int = WIDTH,
         learning_rate: float = LEARNING_RATE,
     ) -> None:
         super().__init__()
-        if kind not in ("plain", "penalised", "preconditioned"):
-            raise ValueError(
-                f"kind must be 'plain', 'penalised' or 'preconditioned'; got {kind!r}."
-            )
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
         self.kind = kind
         self.learning_rate = learning_rate
         kernel = attribute_kernel(table)

@@ -3,25 +3,19 @@
 import pytest
 
 from lightning_semgeom import SemanticGeometry
-from lightning_semgeom.settings import factored, latent, pictures
+from lightning_semgeom.settings.controlled import NETWORKS, network_setting
 from tests import models
 
-SETTINGS = {
-    "factored": (factored.FactoredModel, factored.FactoredData, factored.factored_attributes),
-    "latent": (latent.LatentModel, latent.LatentData, latent.latent_attributes),
-    "pictures": (pictures.PicturesModel, pictures.PicturesData, pictures.pictures_attributes),
-}
 
-
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_structure_emerges_early_and_decays_and_the_control_does_not(tmp_path, setting):
-    model, data, attributes = SETTINGS[setting]
-    positions = "all" if setting == "pictures" else "last"
-    options = {"hidden": "final_norm", "positions": positions, "every_n_steps": 25}
-    geometry = SemanticGeometry(attributes(), **options)
-    control = SemanticGeometry(attributes().shuffled(0), name="control", **options)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_structure_emerges_early_and_decays_and_the_control_does_not(tmp_path, name):
+    made = network_setting(name, seed=0)
+    geometry, control = (
+        SemanticGeometry(table, name=root, every_n_steps=25, **made.capture)
+        for table, root in ((made.table, "semgeom"), (made.table.shuffled(0), "control"))
+    )
     trainer = models.trainer(tmp_path, geometry, control, max_steps=400)
-    trainer.fit(model(0), data())
+    trainer.fit(made.model, made.data)
     for site, earliest in (("unembedding", 20), ("hidden.final_norm", 5)):
         steps, gaps = geometry.history.curve(geometry.history.key(site, "gap"))
         steps, gaps = steps[gaps == gaps], gaps[gaps == gaps]

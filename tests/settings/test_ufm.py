@@ -92,5 +92,5 @@ def test_each_main_effect_of_the_preconditioned_model_emerges_when_it_should():
 
 
 def test_an_unknown_kind_is_refused():
-    with pytest.raises(ValueError, match="'preconditioned'; got 'penalized'"):
+    with pytest.raises(ValueError, match="penalised, preconditioned; got 'penalized'"):
         UnconstrainedFeatures(factored_attributes(), "penalized")
