@@ -16,13 +16,14 @@ from torch import Tensor
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.faults import UndefinedError
 from lightning_semgeom.geometry.gram import cell_gram, picture_cells
+from lightning_semgeom.geometry.partial import JointValues, joint_values, partial_gap_from_sums
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.spectrum import spectrum_from_sums
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, mean_sums, row_sums
 from lightning_semgeom.picture import SitePicture, labels_of
 
-SIMILARITIES = ("gap", "z", "within", "between", "strength")
+SIMILARITIES = ("gap", "z", "within", "between", "strength", "partial_gap")
 SPECTRUM = ("asymmetry", "participation_ratio", "effective_rank")
 COUNTS = ("rows", "skipped")
 
@@ -42,18 +43,29 @@ class SitePlan:
     table: AttributeTable
     """The attributes."""
     codes: CodePlan
-    """How rows add up to attribute values and, as one attribute more, to the picture's cells."""
+    """How rows add up to attribute values and, as two attributes more, to picture cells and joint
+    values."""
     cells: Tensor
     """int64 `[m, A]`: the codes of the picture's cells."""
+    joint: JointValues | None
+    """What the partial gap compares; None: there are too many joint values."""
+
+    def split(self, values: Tensor) -> list[Tensor]:
+        """Tell apart what sums have of attribute values, of picture cells and of joint values."""
+        sizes = [sum(self.table.num_values), len(self.cells)]
+        return list(torch.split(values, [*sizes, len(values) - sum(sizes)]))
 
 
 def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePlan:
     """Prepare for the table's rows `row_ids`, int64 `[n]`."""
     codes = table.codes.to(row_ids.device)[row_ids]
     cells = picture_cells(codes, gram_size)
-    all_codes = torch.cat([codes, cells.of_row[:, None]], dim=1)
-    num_values = (*table.num_values, cells.codes.shape[0])
-    return SitePlan(table, CodePlan(all_codes, num_values), cells.codes)
+    columns, num_values = [codes, cells.of_row[:, None]], [*table.num_values, len(cells.codes)]
+    joint = joint_values(codes)
+    if joint is not None:
+        columns.append(joint.of_row[:, None])
+        num_values.append(len(joint.codes))
+    return SitePlan(table, CodePlan(torch.cat(columns, dim=1), num_values), cells.codes, joint)
 
 
 def site_sums(rows: Tensor, plan: SitePlan, mean: Tensor, part: slice | None = None) -> RowSums:
@@ -85,9 +97,9 @@ class Measurement:
 
     def picture(self) -> SitePicture:
         """The Gram of the picture's cells, and how alike the rows of each value are."""
-        table, first = self.plan.table, self.within.shape[0]
-        counts = self.sums.value_counts
-        gram = cell_gram(counts[first:], self.sums.value_sums[first:])
+        table = self.plan.table
+        value_rows, cell_rows, _ = self.plan.split(self.sums.value_counts)
+        gram = cell_gram(cell_rows, self.plan.split(self.sums.value_sums)[1])
         values = [
             (name, value)
             for name, found in zip(table.names, table.values, strict=True)
@@ -95,11 +107,11 @@ class Measurement:
         ]
         return SitePicture(
             gram=gram.float().cpu().numpy(),
-            rows=counts[first:].long().cpu().numpy(),
+            rows=cell_rows.long().cpu().numpy(),
             labels=labels_of(self.plan.cells.tolist(), table.values),
             attributes=np.array(table.names, dtype=np.str_),
             values=np.array(values, dtype=np.str_).reshape(-1, 2),
-            value_rows=counts[:first].long().cpu().numpy(),
+            value_rows=value_rows.long().cpu().numpy(),
             value_within=self.within.cpu().numpy(),
         )
 
@@ -107,11 +119,13 @@ class Measurement:
 def measured(sums: RowSums, plan: SitePlan, mean: MeanSums) -> Measurement:
     """All figures from the sums of a whole site; those over attributes without a name are means."""
     names, num_values = plan.table.names, plan.table.num_values
-    first = sum(num_values)
-    of_values = replace(
-        sums, value_counts=sums.value_counts[:first], value_sums=sums.value_sums[:first]
-    )
+    value_counts, _, joint_counts = plan.split(sums.value_counts)
+    value_sums, _, joint_sums = plan.split(sums.value_sums)
+    of_values = replace(sums, value_counts=value_counts, value_sums=value_sums)
     figures = similarity_from_sums(of_values, num_values)
+    figures["partial_gap"] = torch.full_like(figures["gap"], torch.nan)
+    if plan.joint is not None:
+        figures["partial_gap"] = partial_gap_from_sums(joint_counts, joint_sums, plan.joint)
     within = figures["within_value"]
     values: dict[str, float] = {}
     for metric in SIMILARITIES:

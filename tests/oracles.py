@@ -58,6 +58,25 @@ def strength(rows, codes, center=True):
     return (between / energy - chance) / (1 - chance)
 
 
+def partial_gap(rows, codes, a, center=True):
+    """Mean over strata of within minus between, by pairs of rows that agree on all but `a`."""
+    units, kept = unit_rows(rows, center)
+    strata = {}
+    for (i, u), (j, v) in itertools.combinations(zip(kept, units, strict=True), 2):
+        first, second = list(map(int, codes[i])), list(map(int, codes[j]))
+        x, y = first.pop(a), second.pop(a)
+        if x >= 0 and y >= 0 and first == second:
+            same, different = strata.setdefault(tuple(first), ([], []))
+            (same if x == y else different).append(float(np.dot(u, v)))
+    total = weights = 0.0
+    for same, different in strata.values():
+        if same and different:
+            weight = len(same) * len(different) / (len(same) + len(different))
+            total += weight * (mean_or_nan(same) - mean_or_nan(different))
+            weights += weight
+    return total / weights if weights else math.nan
+
+
 def same_value_total(gram, codes):
     """Sum of the off-diagonal entries of `gram` where both rows have the same code."""
     same = codes[:, None] == codes[None, :]

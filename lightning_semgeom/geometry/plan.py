@@ -1,7 +1,8 @@
 """Which rows add up to which attribute value: computed once for a table, used at each capture.
 
 Several attributes are merged into joint cells, so that a row is added once a group of attributes
-instead of once an attribute; the cells are added up to values at the end.
+instead of once an attribute; the cells are added up to values at the end. An attribute that follows
+from another, as a part of speech from its subclass, needs no cells of its own.
 
 Legend: n rows; attribute a of A gives row i the code a(i) in 0..M_a-1, or -1: not labelled.
 """
@@ -33,6 +34,16 @@ class Cells:
 
 
 @dataclass(frozen=True)
+class Follows:
+    """Says that the code of one attribute can be read off another's."""
+
+    leader: int
+    """The other attribute."""
+    code_of: Tensor
+    """int64 `[1 + M]`: the code that goes with the leader's codes -1, 0, ..."""
+
+
+@dataclass(frozen=True)
 class LabelSet:
     """Attributes that label the same rows."""
 
@@ -48,7 +59,7 @@ class CodePlan:
     Args:
         codes: int64 `[n, A]`, -1 where a row is not labelled.
         num_values: M_a of each attribute.
-        label_sets: those of the whole that these rows are a part of; None: they are the whole.
+        whole: the plan that these rows are a part of; None: they are the whole.
 
     Raises:
         ValueError: if `codes` has another shape or dtype, or a code is out of range.
@@ -58,17 +69,25 @@ class CodePlan:
         self,
         codes: Tensor,
         num_values: Sequence[int],
-        label_sets: tuple[LabelSet, ...] | None = None,
+        whole: CodePlan | None = None,
     ) -> None:
         _check_codes(codes, num_values)
         self.codes = codes
         self.num_values = tuple(num_values)
         self.offsets = tuple(accumulate(num_values, initial=0))
-        self.label_sets = _label_sets(codes) if label_sets is None else label_sets
+        # Of the whole in each part, so that the sums of all parts are laid out alike.
+        self.label_sets: tuple[LabelSet, ...] = whole.label_sets if whole else _label_sets(codes)
+        self._followers: dict[int, Follows] = (
+            whole._followers if whole else _followers(codes, self.num_values)
+        )
+        self._parts: dict[tuple[int, int], CodePlan] = {}
 
     def part(self, rows: slice) -> CodePlan:
         """The plan of some of the rows, for sums that add up to those of the whole."""
-        return CodePlan(self.codes[rows], self.num_values, self.label_sets)
+        key = rows.start, rows.stop
+        if key not in self._parts:
+            self._parts[key] = CodePlan(self.codes[rows], self.num_values, self)
+        return self._parts[key]
 
     @cached_property
     def value_counts(self) -> Tensor:
@@ -108,6 +127,8 @@ class CodePlan:
         room = self.codes.shape[0] // _ROWS_PER_CELL
         groups: list[list[int]] = []
         for a in sorted(range(len(radix)), key=lambda a: -radix[a]):
+            if a in self._followers:
+                continue
             roomy = (g for g in groups if prod(radix[b] for b in (*g, a)) <= room)
             group = next(roomy, None)
             if group is None:
@@ -128,7 +149,26 @@ class CodePlan:
         for a in reversed(group):
             values[a] = rest % radix[a] - (radix[a] - self.num_values[a])
             rest = rest // radix[a]
+        for a, found in self._followers.items():
+            if found.leader in values:
+                values[a] = found.code_of[values[found.leader] + 1]
         return Cells(of_row, count, values)
+
+
+def _followers(codes: Tensor, num_values: tuple[int, ...]) -> dict[int, Follows]:
+    """The attributes that follow from one with at least as many values."""
+    leaders: list[int] = []
+    found: dict[int, Follows] = {}
+    for a in sorted(range(len(num_values)), key=lambda a: -num_values[a]):
+        for leader in leaders:
+            code_of = codes.new_full((num_values[leader] + 1,), -1)
+            code_of[codes[:, leader] + 1] = codes[:, a]
+            if torch.equal(code_of[codes[:, leader] + 1], codes[:, a]):
+                found[a] = Follows(leader, code_of)
+                break
+        else:
+            leaders.append(a)
+    return found
 
 
 def _label_sets(codes: Tensor) -> tuple[LabelSet, ...]:

@@ -44,3 +44,17 @@ def test_sums_without_rows_are_zeros():
     plan = CodePlan(codes, NUM_VALUES).part(slice(0, 0))
     assert not mean_sums(rows[:0]).packed().any()
     assert not row_sums(rows[:0], plan, torch.zeros(5)).packed().any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(cut=st.integers(0, 40), seed=st.integers(0, 99), unlabelled=st.booleans())
+def test_an_attribute_that_follows_from_another_has_the_same_sums(cut, seed, unlabelled):
+    rows, codes = made(40, seed)
+    coarse = torch.where(codes[:, 2] > 1, -1 if unlabelled else 1, 0)
+    plan = CodePlan(torch.cat([codes, coarse[:, None]], dim=1), [*NUM_VALUES, 2])
+    assert any({2, 3} <= set(cells.values) for cells in plan.cells)  # none of its own
+    parts = [slice(0, cut), slice(cut, 40)]
+    found = sum(row_sums(rows[part], plan.part(part), None).value_sums for part in parts)[-2:]
+    unit = torch.nn.functional.normalize(rows.double())
+    expected = [unit[coarse == value].sum(0).tolist() for value in range(2)]
+    assert found == pytest.approx(torch.tensor(expected, dtype=torch.float64), abs=1e-5)

@@ -1,0 +1,135 @@
+"""How much more alike rows are that share a value, among rows that agree on all other attributes.
+
+Where attributes go together, the gap of one is in part that of another. Here pairs are compared
+within strata: rows with the same values of all other attributes, where not labelled counts as a
+value. As each joint value of all attributes is a cell whose sums are known, this too follows from
+sums.
+
+Legend: n rows; joint value k of the m that occur has n_k rows with sum S_k of the unit vectors; a
+stratum c of attribute a has the joint values that differ in a alone; n_c and S_c their sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.sums import mean_sums, row_sums
+
+MAX_JOINT_VALUES = 1024
+"""With more, their sums would be no longer small beside the rows, and most have a single row."""
+
+
+@dataclass(frozen=True)
+class JointValues:
+    """The joint values of all attributes that occur."""
+
+    of_row: Tensor
+    """int64 `[n]`: that of each row."""
+    codes: Tensor
+    """int64 `[m, A]`: what it stands for; -1: not labelled."""
+    strata: Tensor
+    """int64 `[A, m]`: for each attribute the stratum of each joint value."""
+
+
+def joint_values(codes: Tensor) -> JointValues | None:
+    """Find the joint values of `codes`, int64 `[n, A]`; None where they are too many."""
+    of_row = _numbered(codes)
+    count = int(of_row.max()) + 1 if len(of_row) else 0
+    if count > MAX_JOINT_VALUES:
+        return None
+    found = codes.new_empty(count, codes.shape[1])
+    found[of_row] = codes
+    others = [[b for b in range(codes.shape[1]) if b != a] for a in range(codes.shape[1])]
+    strata = [_numbered(found[:, columns]) for columns in others]
+    return JointValues(of_row, found, torch.stack(strata) if strata else found.T)
+
+
+def _numbered(codes: Tensor) -> Tensor:
+    """Number the different rows of `codes` from 0: int64 `[n]`."""
+    number = codes.new_zeros(codes.shape[0])
+    if codes.numel() == 0:
+        return number
+    for column in codes.T:
+        # Numbered anew after each column, so that many attributes do not overflow.
+        joined = number * (column.max() + 2) + column + 1
+        number = joined.unique(return_inverse=True)[1]
+    return number
+
+
+def partial_gap_from_sums(counts: Tensor, sums: Tensor, joint: JointValues) -> Tensor:
+    """The figures of `partial_gap`, fp64 `[A]`, from n_k `[m]` and S_k `[m, d]`."""
+    figures = [
+        _one_attribute(counts[labelled], sums[labelled], strata[labelled])
+        for column, strata in zip(joint.codes.T, joint.strata, strict=True)
+        for labelled in [column >= 0]
+    ]
+    return torch.stack(figures) if figures else counts.new_zeros(0)
+
+
+def _one_attribute(n_k: Tensor, s_k: Tensor, stratum: Tensor) -> Tensor:
+    count = int(stratum.max()) + 1 if len(stratum) else 0
+
+    def total(values: Tensor) -> Tensor:
+        zeros = values.new_zeros(count, *values.shape[1:])
+        return zeros.index_add_(0, stratum, values)
+
+    squared_k = s_k.square().sum(1)
+    pairs_same = total(n_k * (n_k - 1))
+    pairs_different = total(n_k).square() - total(n_k.square())
+    within = total(squared_k - n_k) / pairs_same
+    between = (total(s_k).square().sum(1) - total(squared_k)) / pairs_different
+    weight = pairs_same * pairs_different / (pairs_same + pairs_different)
+    # Strata without both kinds of pairs have weight 0 or NaN, and a difference that is not defined.
+    has_both = (pairs_same > 0) & (pairs_different > 0)
+    weighted = torch.where(has_both, weight * (within - between), 0.0).sum()
+    return weighted / torch.where(has_both, weight, 0.0).sum()
+
+
+def partial_gap(
+    rows: Tensor, codes: Tensor, num_values: Sequence[int], center: bool = True
+) -> Tensor:
+    """The gap of each attribute among pairs of rows that agree on all other attributes.
+
+    Each stratum, the rows with the same values of all others (not labelled is a value here), has
+    its own mean cosine of pairs with the same value of the attribute and of pairs with different
+    ones. Their differences are averaged with weights P D / (P + D), P and D the numbers of such
+    pairs, after Mantel & Haenszel, "Statistical aspects of the analysis of data from retrospective
+    studies of disease" (1959): what sets whole strata apart cancels. With one attribute it is the
+    gap of `attribute_similarity`.
+
+    Args:
+        rows: `[n, d]`, any floating point dtype; zero and not finite ones are left out.
+        codes: int64 `[n, A]`: the value of each row, -1 where it is not labelled.
+        num_values: number of values of each attribute.
+        center: whether to subtract the mean of the valid rows first.
+
+    Returns:
+        fp64 `[A]`; NaN where no stratum has both kinds of pairs, and for all attributes where more
+        than 1024 joint values occur.
+
+    Raises:
+        ValueError: if a shape, a dtype or a code does not fit.
+
+    Example:
+        >>> import torch
+        >>> colour, kind = [0, 0, 0, 1, 0, 1, 1, 1], [0, 0, 0, 0, 1, 1, 1, 1]
+        >>> rows = torch.nn.functional.one_hot(torch.tensor(kind)).float()  # nothing of the colour
+        >>> gaps = partial_gap(rows, torch.tensor([colour, kind]).T, [2, 2])
+        >>> [round(abs(gap), 5) for gap in gaps.tolist()]
+        [0.0, 2.0]
+    """
+    check_rows(rows)
+    CodePlan(codes, num_values)  # refuses what does not fit
+    joint = joint_values(codes)
+    if joint is None:
+        return torch.full((len(num_values),), torch.nan, dtype=torch.float64)
+    mean = mean_sums(rows).mean if center else None
+    plan = CodePlan(joint.of_row[:, None], [len(joint.codes)])
+    sums = row_sums(rows, plan, mean, second=False)
+    return partial_gap_from_sums(sums.value_counts, sums.value_sums, joint)
