@@ -13,6 +13,7 @@ import logging
 import statistics
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from math import inf
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -24,11 +25,11 @@ from tqdm import tqdm
 from lightning_semgeom import History, SemanticGeometry, neural_collapse
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
 from lightning_semgeom.settings import factored, ufm
-from lightning_semgeom.settings.controlled import features_setting, network_setting
+from lightning_semgeom.settings.controlled import NETWORKS, features_setting, network_setting
 from lightning_semgeom.settings.recipe import CLASSES
 from lightning_semgeom.summary import summaries
 
-STEPS = {"factored": 2000, "latent": 2000, "pictures": 2000, "long": 20_000, "smoothed": 20_000}
+STEPS = dict.fromkeys(NETWORKS, 2000) | {"long": 20_000, "smoothed": 20_000}
 UFM_STEPS = 6000
 LONG = ("long", "smoothed")  # in the table alone
 NAMES = {
@@ -180,20 +181,48 @@ def line(runs):
     ]
 
 
-def order(runs):
-    """When each attribute of S1 emerges and peaks in the weights, and how often in order."""
-    table = factored.factored_attributes()
-    yield "| attribute | kappa | onset | peak |"
-    yield "|---|---|---|---|"
-    for name, kappa in zip(table.names, ufm.kernel_eigenvalues(table), strict=True):
-        onsets = [run.history.milestones("unembedding", name).onset_step for run in runs]
-        known = [step for step in onsets if step is not None]
-        onset = spread(known, 0) if known else "none"
-        peaks = spread([run.top_step(f"gap/{name}") for run in runs], 0)
-        yield f"| {name} | {kappa:.2f} | {onset}, {len(known)} of {len(runs)} | {peaks} |"
-    tops = [[run.top_step(f"gap/{name}") for name in table.names] for run in runs]
-    ordered = sum(steps == sorted(steps) for steps in tops)
-    yield f"\nPeaks in the order of kappa: {ordered} of {len(runs)} seeds."
+def order(found):
+    """When each attribute emerges and peaks in the weights, and which comes first."""
+    yield "| | attribute | values | kappa | rank | onset: step | rank | peak: step | rank |"
+    yield "|---" * 9 + "|"
+    for setting, runs in found.items():
+        table = setting_of(setting, 0).table
+        kappas = ufm.kernel_eigenvalues(table)
+        onsets = [
+            [run.history.milestones("unembedding", a).onset_step or inf for a in table.names]
+            for run in runs
+        ]
+        tops = [[run.top_step(f"gap/{a}") for a in table.names] for run in runs]
+        predicted = ranks([-round(kappa, 6) for kappa in kappas])
+        for a, name in enumerate(table.names):
+            yield (
+                "| "
+                + " | ".join(
+                    [
+                        *(NAMES[setting], name, str(table.num_values[a])),
+                        *(f"{kappas[a]:.2f}", f"{predicted[a]:g}"),
+                        *ranked(onsets, a),
+                        *ranked(tops, a),
+                    ]
+                )
+                + " |"
+            )
+
+
+def ranked(steps, a):
+    """The step and the rank of attribute `a` over seeds."""
+    known = [of_seed[a] for of_seed in steps if of_seed[a] < inf]
+    missing = len(steps) - len(known)
+    told = (spread(known, 0) if known else "none") + (f", {missing} without" if missing else "")
+    return told, spread([ranks(of_seed)[a] for of_seed in steps], 1)
+
+
+def ranks(values):
+    """Rank 1 for the smallest; equal ones share the mean of theirs."""
+    return [
+        1 + sum(v < value for v in values) + (sum(v == value for v in values) - 1) / 2
+        for value in values
+    ]
 
 
 def emergence(runs):
@@ -270,8 +299,9 @@ def main():
         found[setting].append(Run(folder))
     text = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     text += [f"| {NAMES[s]} | " + " | ".join(line(runs)) + " |" for s, runs in found.items()]
-    if "factored" in found:
-        text += ["", *order(found["factored"])]
+    networks = {setting: runs for setting, runs in found.items() if setting in NETWORKS}
+    if networks:
+        text += ["", *order(networks)]
     if "preconditioned" in found and None not in found["preconditioned"][0].reached:
         text += ["", *emergence(found["preconditioned"])]
     (options.out / "table.md").write_text("\n".join(text) + "\n")

@@ -87,7 +87,7 @@ class SemanticGeometry(pl.Callback):
         probe: Iterable[Any] | None = None,
         every_n_steps: int = 100,
         every_n_epochs: int | None = None,
-        growth: float | None = 1.2,
+        growth: float | None = 1.1,
         max_positions: int = 8192,
         gram_size: int = 96,
         on_error: Literal["warn", "raise"] = "warn",

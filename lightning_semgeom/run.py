@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.loggers import Logger
+from torch import Tensor
 
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
@@ -18,7 +20,7 @@ from lightning_semgeom.dashboard import Dashboard
 from lightning_semgeom.faults import Faults, UndefinedError, attempted
 from lightning_semgeom.geometry.classes import class_means
 from lightning_semgeom.loggers import alert, log_record, run_folder
-from lightning_semgeom.measure import Measurement, measure, plan_site
+from lightning_semgeom.measure import Measurement, SitePlan, measure, plan_site
 from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.recorder import Recorder
 from lightning_semgeom.weights import WeightFigures
@@ -63,6 +65,8 @@ class Run:
         self._faults = Faults(on_error, is_first=ranks.rank == 0)
         self._unwritten: Exception | None = None
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
+        self._hidden_labels = torch.empty(0, dtype=torch.int64)
+        self._hidden_plan: SitePlan | None = None
         self._exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
 
     @property
@@ -193,7 +197,14 @@ class Run:
         # one row a label keeps them out of the comparison, and the null honest.
         known = hidden.labels < len(self._table)
         rows, labels = class_means(hidden.rows[known], hidden.labels[known])
-        return measure(rows, plan_site(self._table, labels, self._gram_size))
+        return measure(rows, self._plan_of(labels))
+
+    def _plan_of(self, labels: Tensor) -> SitePlan:
+        """All hidden sites of a record have the same labels, and a probe's are always the same."""
+        if self._hidden_plan is None or not torch.equal(labels, self._hidden_labels):
+            self._hidden_labels = labels
+            self._hidden_plan = plan_site(self._table, labels, self._gram_size)
+        return self._hidden_plan
 
     def _add(self, figures: Mapping[str, Measurement | Exception]) -> None:
         """Put figures into the record, or keep what was wrong."""

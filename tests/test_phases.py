@@ -7,7 +7,7 @@ from lightning_semgeom import PhaseDetector
 from lightning_semgeom.capture.schedule import Schedule
 from lightning_semgeom.phases import Phase
 
-SCHEDULE = Schedule(every_n_steps=100, growth=1.2)
+SCHEDULE = Schedule(every_n_steps=100, growth=1.1)
 STEPS = [step for step in range(3000) if SCHEDULE.is_due(step)]
 
 
@@ -34,7 +34,7 @@ def test_a_rise_and_decay_passes_through_all_phases_in_order():
 
 
 def test_the_steps_of_a_curve_worked_by_hand():
-    detector = PhaseDetector(patience=1, beta=0.0)
+    detector = PhaseDetector(patience=1, beta=0.0, quick_share=None)
     gaps = [0.0, 0.02, 0.2, 0.4, 0.37, 0.35, 0.2, 0.13, 0.05]
     phases = [detector.update(step, gap, 100 * gap) for step, gap in enumerate(gaps)]
     assert [int(phase) for phase in phases] == [0, 0, 1, 1, 1, 2, 2, 3, 3]
@@ -79,8 +79,73 @@ def test_a_second_rise_with_a_lower_spike_has_its_own_peak():
     gaps = [0.0, 0.0, 0.5, 0.2, 0.2, 0.1, 0.1, 0.1, 0.1, 0.4, 0.4, 0.42, 0.4, 0.4, 0.1, 0.1, 0.1]
     detector = PhaseDetector()
     for step, gap in enumerate(gaps):
-        detector.update(step, gap, 100 * gap)
-    assert detector.peak_step == 11
+        detector.update(10 * step, gap, 100 * gap)
+    assert detector.peak_step == 110
+
+
+def confirmed(gaps, steps=None, **options):
+    """Each (step of confirmation, step of the peak) on the way."""
+    detector, before, found = PhaseDetector(**options), None, []
+    for step, gap in zip(steps or STEPS, gaps, strict=False):
+        detector.update(step, gap, 60 * gap)
+        if before is None and detector.peak_step is not None:
+            found.append((step, detector.peak_step))
+        before = detector.peak_step
+    return found
+
+
+def parabola(steps, top):
+    """.4 at index `top`, less .01 times the square of the distance: no third differences."""
+    return [0.0] * 3 + [0.4 - 0.01 * (k - top) ** 2 for k in range(3, len(steps))]
+
+
+def test_a_smooth_curve_is_confirmed_by_two_captures_below_98_percent():
+    steps = [round(10 * 1.3**k) for k in range(25)]
+    gaps = parabola(steps, top=10)
+    assert max(gaps[:10]) < 0.4 > 0.392 > gaps[11]
+    assert confirmed(gaps, steps) == [(steps[12], steps[10])]
+    assert confirmed(gaps, steps, quick_share=None)[0][0] > steps[13]
+
+
+def test_a_fall_has_to_last_for_a_fifth_of_the_peaks_step():
+    steps = [1000 + 50 * k for k in range(25)]
+    assert confirmed(parabola(steps, top=10), steps) == [(1800, 1500)]
+
+
+def test_a_peak_in_log_steps_is_confirmed_within_1_4_of_its_step():
+    for centre in (30, 60, 150, 400):
+        gaps = [bump(step, centre=centre) for step in STEPS]
+        ((quick, peak),) = confirmed(gaps)
+        ((slow, same),) = confirmed(gaps, quick_share=None)
+        assert peak == same
+        assert quick <= 1.4 * peak < slow
+
+
+def test_noise_delays_a_peak_and_does_not_date_it_too_early():
+    generator = np.random.default_rng(0)
+    good, delays = 0, []
+    for _ in range(100):
+        noise = 0.015 * generator.standard_normal(len(STEPS))
+        gaps = [bump(step, centre=200) + error for step, error in zip(STEPS, noise, strict=True)]
+        step, peak = confirmed(gaps)[0]
+        good += abs(peak - 200) <= 60
+        delays.append(step / peak)
+    assert good >= 95
+    assert np.median(delays) > 1.4
+
+
+def test_a_dip_of_a_few_steps_is_no_peak():
+    gaps = [0.0, 0.1, 0.2, 0.3, 0.35, 0.36, 0.34, 0.31, 0.3, 0.3, 0.31, 0.36]
+    rest = [0.4, 0.44, 0.45, 0.44, 0.41, 0.36, 0.3, 0.25, 0.2, 0.15, 0.1, 0.08, 0.05]
+    found = confirmed(gaps + rest, list(range(25)))
+    assert [peak for _, peak in found] == [14]
+
+
+def test_what_the_average_still_gains_after_a_quick_peak_is_no_second_rise():
+    # From 0 to the top at once: the average is behind it for the whole plateau.
+    gaps = [0.0] * 6 + [0.4 - 0.004 * k for k in range(12)]
+    steps = [10 * k for k in range(len(gaps))]
+    assert [peak for _, peak in confirmed(gaps, steps)] == [60]
 
 
 def test_without_a_high_z_there_is_no_onset():
@@ -115,7 +180,9 @@ def test_a_detector_goes_on_from_its_state():
         for step, gap in zip(STEPS[:cut], gaps[:cut], strict=True):
             first.update(step, gap, 60 * gap)
         state = first.state_dict()
-        assert all(isinstance(value, int | float | None) for value in state.values())
+        recent = state["recent"]
+        assert all(isinstance(value, float) for value in recent)
+        assert all(isinstance(v, int | float | None) for v in state.values() if v is not recent)
         second = PhaseDetector()
         second.load_state_dict(state)
         rest = [second.update(s, g, 60 * g) for s, g in zip(STEPS[cut:], gaps[cut:], strict=True)]
@@ -134,6 +201,7 @@ def test_steps_must_increase():
     ("arguments", "message"),
     [
         ({"peak_share": 0.3}, "0 < collapse_share < peak_share < 1"),
+        ({"quick_share": 1.0}, r"quick_share must lie in \(0, 1\) or be None; got 1.0"),
         ({"patience": 0}, "patience must be 1 capture or more; got 0"),
         ({"beta": 1.0}, r"beta must lie in \[0, 1\); got 1.0"),
     ],

@@ -64,31 +64,26 @@ def _numbered(codes: Tensor) -> Tensor:
 
 def partial_gap_from_sums(counts: Tensor, sums: Tensor, joint: JointValues) -> Tensor:
     """The figures of `partial_gap`, fp64 `[A]`, from n_k `[m]` and S_k `[m, d]`."""
-    figures = [
-        _one_attribute(counts[labelled], sums[labelled], strata[labelled])
-        for column, strata in zip(joint.codes.T, joint.strata, strict=True)
-        for labelled in [column >= 0]
-    ]
+    labelled = joint.codes.T >= 0
+    n_k, squared_k = counts * labelled, sums.square().sum(1) * labelled
+    figures = []
+    for a, strata in enumerate(joint.strata):
+        own = n_k[a]
+        of_joint_value = torch.stack([own, own.square(), squared_k[a]], dim=1)
+        n_c, n_k_squared, squared = _per_stratum(of_joint_value, strata).T
+        together = _per_stratum(sums * labelled[a][:, None], strata).square().sum(1)
+        same, different = n_k_squared - n_c, n_c.square() - n_k_squared  # ordered pairs
+        # Elsewhere nothing can be compared.
+        both = (same > 0) & (different > 0)
+        gaps = (squared - n_c) / same - (together - squared) / different
+        weights = torch.where(both, same * different / (same + different), 0.0)
+        figures.append(torch.where(both, weights * gaps, 0.0).sum() / weights.sum())
     return torch.stack(figures) if figures else counts.new_zeros(0)
 
 
-def _one_attribute(n_k: Tensor, s_k: Tensor, stratum: Tensor) -> Tensor:
-    count = int(stratum.max()) + 1 if len(stratum) else 0
-
-    def total(values: Tensor) -> Tensor:
-        zeros = values.new_zeros(count, *values.shape[1:])
-        return zeros.index_add_(0, stratum, values)
-
-    squared_k = s_k.square().sum(1)
-    pairs_same = total(n_k * (n_k - 1))
-    pairs_different = total(n_k).square() - total(n_k.square())
-    within = total(squared_k - n_k) / pairs_same
-    between = (total(s_k).square().sum(1) - total(squared_k)) / pairs_different
-    weight = pairs_same * pairs_different / (pairs_same + pairs_different)
-    # Strata without both kinds of pairs have weight 0 or NaN, and a difference that is not defined.
-    has_both = (pairs_same > 0) & (pairs_different > 0)
-    weighted = torch.where(has_both, weight * (within - between), 0.0).sum()
-    return weighted / torch.where(has_both, weight, 0.0).sum()
+def _per_stratum(values: Tensor, strata: Tensor) -> Tensor:
+    """Add up the rows of `values` by stratum; there are no more of them than rows."""
+    return torch.zeros_like(values).index_add_(0, strata, values)
 
 
 def partial_gap(

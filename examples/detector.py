@@ -1,0 +1,153 @@
+"""How sure the phase rule is: on fresh seeds, shuffled controls, thinned and interrupted captures.
+
+    python examples/detector.py                  # 56 runs, then three tables
+    python examples/detector.py --seeds 0 --settings factored --steps 400    # a quick look
+
+Each run leaves the gap and z of each attribute at each step in a file under --out; one that is
+there is not run again. Any rule can then be tried on the curves in seconds.
+"""
+
+import argparse
+import logging
+import tempfile
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from detector_tables import BATCH, alarms_table, load, peaks_table
+from tqdm import tqdm
+
+from lightning_semgeom import AttributeTable, SemanticGeometry
+from lightning_semgeom.settings import ufm
+from lightning_semgeom.settings.controlled import (
+    NETWORKS,
+    Setting,
+    features_setting,
+    network_setting,
+)
+
+STEPS = dict.fromkeys(NETWORKS, 2000) | dict.fromkeys(ufm.KINDS, 1000) | {"stdlib": 1200}
+SHUFFLES = 2  # controls of each attribute
+
+
+def setting_of(name, seed, steps):
+    """A setting by name."""
+    if name in ufm.KINDS:
+        return features_setting(name, seed)
+    if name in NETWORKS:
+        return network_setting(name, seed)
+    from lightning_semgeom.settings.stdlib import StdlibData, StdlibModel, stdlib_attributes
+
+    data = StdlibData(steps, seed=seed)
+    model = StdlibModel(data.tokenizer.get_vocab_size(), steps, seed=seed)
+    capture = {
+        "hidden": "gpt.transformer.ln_f",
+        "probe": data.probe_dataloader(),
+        "shift_labels": True,
+        "every_n_steps": 5,
+    }
+    return Setting(model, data, stdlib_attributes(data.tokenizer), capture)
+
+
+def with_controls(table):
+    """The attributes of `table` and, as more attributes, shuffled copies: colour#1, colour#2."""
+    copies = [table.shuffled(seed) for seed in range(1, SHUFFLES + 1)]
+    names = [f"{name}#{k}" for k in range(1, SHUFFLES + 1) for name in table.names]
+    return AttributeTable(
+        torch.cat([t.codes for t in (table, *copies)], dim=1),
+        (*table.names, *names),
+        table.values * (1 + SHUFFLES),
+    )
+
+
+def collect(name, seed, steps, file):
+    """The curves of one run, unless they are there already; on one core."""
+    if file.exists():
+        return
+    torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
+    made = setting_of(name, seed, steps)
+    table = with_controls(made.table)
+    options = {"every_n_steps": 1, "growth": None, "gram_size": 2} | made.capture
+    callbacks = [SemanticGeometry(table, **options)]
+    if name == "stdlib":  # and the hidden states of whatever batch is trained on
+        options |= {"probe": None, "unembedding": False}
+        callbacks.append(SemanticGeometry(table, name=BATCH.replace(" ", "_"), **options))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = pl.Trainer(
+            max_steps=steps, accelerator="cpu", callbacks=callbacks, logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            gradient_clip_val=1.0 if name == "stdlib" else None, default_root_dir=folder,
+        )  # fmt: skip
+        trainer.fit(made.model, made.data)
+    curves = {}
+    for callback in callbacks:
+        history = callback.history
+        for site in history.sites:
+            kind = "W" if site == "unembedding" else "H"
+            kind = BATCH if callback is not callbacks[0] else kind
+            for attribute in table.names:
+                for metric in ("gap", "z"):
+                    key = history.key(site, f"{metric}/{attribute}")
+                    curves[f"{metric}|{kind}|{attribute}"] = history.curve(key)[1]
+    np.savez(file, steps=[record.step for record in callbacks[0].history], **curves)
+
+
+def chance_table(seed, steps=40, draws=100_000):
+    """How often the z of a meaningless attribute is large, in the weights of S1 at the peak."""
+    made = network_setting("factored", seed)
+    trainer = pl.Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(made.model, made.data)
+    rows = made.model.lm_head.weight.detach()[: len(made.table)].double()
+    unit = torch.nn.functional.normalize(rows - rows.mean(0))
+    generator = torch.Generator().manual_seed(seed)
+    levels = (2, 3, 4, 5)
+    yield "| values | " + " | ".join(f"z of {level} or more" for level in levels) + " |"
+    yield "|---" * (len(levels) + 1) + "|"
+    for a, values in enumerate(made.table.num_values):
+        codes = torch.nn.functional.one_hot(made.table.codes[:, a]).double()
+        same = []
+        for _ in range(draws):
+            order = torch.randperm(len(rows), generator=generator)
+            same.append((codes[order].T @ unit).square().sum())
+        drawn = torch.stack(same)
+        z = (drawn - drawn.mean()) / drawn.std()
+        shares = [f"{(z >= level).double().mean():.5f}" for level in levels]
+        yield f"| {values} | " + " | ".join(shares) + " |"
+
+
+def main():
+    """Collect what is missing, then judge all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(200, 208)))
+    parser.add_argument("--settings", nargs="+", choices=list(STEPS), default=list(STEPS))
+    parser.add_argument("--steps", type=int, help="of each run (default: the setting's)")
+    parser.add_argument("--out", type=Path, default=Path("runs/detector"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    jobs = {}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for name in options.settings:
+            for seed in options.seeds:
+                steps = options.steps or STEPS[name]
+                file = options.out / f"{name}-{steps}-{seed}.npz"
+                jobs[pool.submit(collect, name, seed, steps, file)] = file
+        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
+            job.result()
+    curves = [curve for file in jobs.values() for curve in load(file)]
+    tables = (peaks_table(curves), alarms_table(curves), chance_table(options.seeds[0]))
+    text = "\n\n".join("\n".join(table) for table in tables)
+    (options.out / "table.md").write_text(text + "\n")
+    print(f"{text}\n\n{options.out / 'table.md'}")
+
+
+if __name__ == "__main__":
+    main()
