@@ -4,6 +4,7 @@ from lightning_semgeom._version import __version__
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.geometry.collapse import NeuralCollapse, neural_collapse
+from lightning_semgeom.geometry.partial import partial_gap
 from lightning_semgeom.geometry.similarity import AttributeSimilarity, attribute_similarity
 from lightning_semgeom.geometry.spectrum import Spectrum, spectrum
 from lightning_semgeom.history import History
@@ -20,5 +21,6 @@ __all__ = [
     "__version__",
     "attribute_similarity",
     "neural_collapse",
+    "partial_gap",
     "spectrum",
 ]

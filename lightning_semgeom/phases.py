@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from itertools import pairwise
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, isnan, sqrt
 from statistics import median
 from typing import Any
 
@@ -155,13 +155,13 @@ class PhaseDetector:
         """Step of the largest gap of the rise at work: what a peak would be dated by."""
         return self._state.top_step
 
-    def update(self, step: int, gap: float, z: float) -> Phase:
+    def update(self, step: int, gap: float, z: float = inf) -> Phase:
         """Take the next capture and say where the curve stands.
 
         Args:
             step: optimizer steps; larger than at the last call.
             gap: within minus between.
-            z: the gap against relabelling.
+            z: the gap against relabelling; left out where a curve has none: the rise alone counts.
 
         Raises:
             ValueError: if `step` is not larger than the one before.
@@ -170,7 +170,7 @@ class PhaseDetector:
         if state.last_step is not None and step <= state.last_step:
             raise ValueError(f"steps must increase: {step} came after {state.last_step}.")
         state.last_step = step
-        if isfinite(gap) and isfinite(z):
+        if isfinite(gap) and not isnan(z):
             self._smooth(gap, z)
             if state.onset_step is None and self._gap <= _or(state.lowest, self._gap):
                 # What lies before the lowest point belongs to no rise: hidden states may begin

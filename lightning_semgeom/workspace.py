@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ALL_HIDDEN = "hidden"
 DEFAULT_SITES = ("unembedding", "embedding", ALL_HIDDEN)
 HEADLINES = ("gap", "z", "asymmetry", "phase")
-BY_ATTRIBUTE = ("gap", "z", "strength")
+BY_ATTRIBUTE = ("gap", "z", "strength", "partial_gap")
 PICTURES = ("gram", "shared", "map")
 
 

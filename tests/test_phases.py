@@ -154,6 +154,16 @@ def test_without_a_high_z_there_is_no_onset():
     assert detector.phase == Phase.NONE
 
 
+def test_any_curve_will_do_without_a_z():
+    gaps = [5 + 100 * bump(step, centre=100) for step in STEPS]
+    detector = PhaseDetector(min_rise=3)
+    for step, gap in zip(STEPS, gaps, strict=True):
+        detector.update(step, gap)
+    assert detector.peak_step == STEPS[int(np.argmax(gaps))]
+    flat = PhaseDetector(min_rise=3)
+    assert {flat.update(step, 5 + 0.01 * step) for step in range(200)} == {Phase.NONE}
+
+
 def test_noise_gives_no_onset_in_200_control_curves():
     generator = np.random.default_rng(0)
     for _ in range(200):

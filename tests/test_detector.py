@@ -1,0 +1,118 @@
+"""The example that measures the phase rule: its tables against curves whose truth is known."""
+
+import importlib
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightning_semgeom import PhaseDetector
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("detector_tables")
+
+
+def bump(steps, centre):
+    return 0.3 * np.exp(-((np.log((steps + 1) / centre) / 0.8) ** 2))
+
+
+def curve(tables, centre=100, attribute="a", setting="factored", last=2000):
+    steps = np.arange(last + 1)
+    gaps = bump(steps, centre)
+    return tables.Curve(setting, "W", attribute, steps, gaps, 60 * gaps)
+
+
+def test_captures_are_those_of_the_callback_and_each_so_many_th(tables):
+    found = curve(tables)
+    steps = found.steps[found.captures()]
+    assert steps[:14].tolist() == [*range(12), 13, 15]
+    assert steps[-3:].tolist() == [1800, 1900, 2000]
+    assert found.steps[found.captures(3)].tolist() == [0, *steps[3::3].tolist()]
+    lost = found.steps[found.without_a_stretch(0)]
+    (gap,) = sorted(set(steps) - set(lost))[:1]
+    assert 50 <= gap <= 200
+    assert not any(gap <= step <= 1.4 * gap for step in lost)
+
+
+def test_the_peak_is_that_of_the_smoothed_curve(tables):
+    found = curve(tables)
+    assert found.peak == pytest.approx(99, abs=1)
+    found.gaps[700] = 1.0  # one bad capture
+    assert found.peak == pytest.approx(99, abs=1)
+    assert tables.has_peak(found)
+    assert not tables.has_peak(curve(tables, centre=1900))
+    assert not tables.has_peak(curve(tables, centre=1))
+
+
+@pytest.mark.parametrize("rule", [{}, {"quick_share": None}])
+def test_a_verdict_is_that_of_one_detector_that_was_never_interrupted(tables, rule):
+    found = curve(tables)
+    verdict = tables.judge(found, found.captures(), rule)
+    detector = PhaseDetector(**rule)
+    confirmed = None
+    for place in found.captures():
+        detector.update(int(found.steps[place]), found.gaps[place], found.zs[place])
+        if confirmed is None and detector.peak_step is not None:
+            confirmed = int(found.steps[place])
+    assert verdict == tables.Verdict(detector.onset_step, detector.peak_step, confirmed)
+
+
+def test_tables_count_what_is_found_and_how_late(tables):
+    curves = [curve(tables, centre) for centre in (50, 100, 200)]
+    curves += [curve(tables, 100, "a#1"), curve(tables, 1, "b")]
+    curves[3].zs[:] = 1.0
+    lines = [line.split(" | ") for line in tables.peaks_table(curves)]
+    of_setting = next(line for line in lines if line[0] == "| factored, W")
+    assert of_setting[1:3] == ["3", "3 of 3"]
+    verdicts = [tables.judge(c, c.captures(), {}) for c in curves[:3]]
+    delays = [v.confirmed / c.peak for v, c in zip(verdicts, curves, strict=False)]
+    assert of_setting[5].startswith(f"{np.median(delays):.2f} (")
+    assert len([line for line in lines if line[0].startswith("| all, W")]) == len(tables.SAMPLES)
+    alarms = {line.split(" | ")[0]: line.split(" | ")[1:] for line in tables.alarms_table(curves)}
+    assert alarms["| shuffled attributes, W"] == ["1", "1.0", "0", "0", "0", "0 |"]
+    assert alarms["| gaps that only fall, or still rise"][0] == "1"
+
+
+def test_means_are_those_of_the_attributes(tables, tmp_path):
+    steps, a, b = np.arange(3), np.array([0.0, 1.0, 2.0]), np.array([2.0, math.nan, 4.0])
+    file = tmp_path / "factored-2-0.npz"
+    np.savez(
+        file,
+        steps=steps,
+        **{f"{m}|W|{n}": v for m in ("gap", "z") for n, v in (("a", a), ("b", b), ("a#1", a))},
+    )
+    found = {c.attribute: c for c in tables.load(file)}
+    assert set(found) == {"a", "b", "a#1", "mean", "mean#1"}
+    assert found["mean"].gaps.tolist() == [1.0, 3.0]
+    assert found["mean"].steps.tolist() == [0, 2]
+    assert found["mean#1"].gaps.tolist() == a.tolist()
+    assert found["mean"].setting == "factored"
+
+
+@pytest.mark.processes
+def test_the_example_collects_judges_and_does_not_run_twice(tmp_path):
+    command = [sys.executable, "-W", "ignore", str(EXAMPLES / "detector.py")]
+    command += ["--out", str(tmp_path), "--seeds", "0", "--settings", "factored", "plain"]
+    command += ["--steps", "300"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "table.md").read_text().strip() in done.stdout
+    cells = {line.split(" | ")[0]: line.split(" | ")[1:] for line in done.stdout.splitlines()}
+    assert cells["| factored, W"][:2] == ["4", "4 of 4"]  # a, b, c and their mean
+    assert cells["| plain features model"][0] == "8"
+    for name in ("| shuffled attributes, W", "| plain features model"):
+        assert set(" ".join(cells[name][2:]).split()) == {"0", "|"}
+    shares = [float(share) for share in cells["| 2"][:2]]
+    assert shares[0] > shares[1] > 0
+    before = [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("*.npz"))]
+    again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    assert again.stdout == done.stdout
+    assert [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("*.npz"))] == before
