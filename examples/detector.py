@@ -91,11 +91,12 @@ def collect(name, seed, steps, file):
         for site in history.sites:
             kind = "W" if site == "unembedding" else "H"
             kind = BATCH if callback is not callbacks[0] else kind
-            for attribute in table.names:
-                for metric in ("gap", "z"):
+            curves[f"steps|{kind}"] = [record.step for record in history]
+            for metric in ("gap", "z"):
+                for attribute in table.names:
                     key = history.key(site, f"{metric}/{attribute}")
                     curves[f"{metric}|{kind}|{attribute}"] = history.curve(key)[1]
-    np.savez(file, steps=[record.step for record in callbacks[0].history], **curves)
+    np.savez(file, **curves)
 
 
 def chance_table(seed, steps=40, draws=100_000):

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,13 +29,13 @@ class Curve:
         """Whether nothing is to be found: shuffled attributes and the plain features model."""
         return "#" in self.attribute or self.setting == "plain"
 
-    @property
+    @cached_property
     def peak(self):
         """The step of the largest gap, as a mean over 10 % of the steps to either side."""
         first = np.searchsorted(self.steps, self.steps / 1.1)
         last = np.searchsorted(self.steps, self.steps * 1.1, side="right")
-        means = [np.nanmean(self.gaps[a:b]) for a, b in zip(first, last, strict=True)]
-        return int(self.steps[np.nanargmax(means)])
+        sums = np.concatenate([[0.0], self.gaps.cumsum()])
+        return int(self.steps[((sums[last] - sums[first]) / (last - first)).argmax()])
 
     def captures(self, thinned=1, growth=1.1):
         """Where `SemanticGeometry` captures by itself, or each so many-th of these."""
@@ -65,8 +66,8 @@ def load(file):
     for (kind, attribute), pairs in members.items():
         gaps, zs = np.mean(pairs, axis=0)
         known = np.isfinite(gaps) & np.isfinite(zs)
-        setting, steps = file.name.split("-")[0], found["steps"][known]
-        yield Curve(setting, kind, attribute, steps, gaps[known], zs[known])
+        setting, steps = file.name.split("-")[0], found[f"steps|{kind}"]
+        yield Curve(setting, kind, attribute, steps[known], gaps[known], zs[known])
 
 
 @dataclass(frozen=True)
@@ -164,5 +165,5 @@ def alarms_table(curves):
             verdicts = [[judge(c, c.captures(), rule) for c in found] for rule in RULES.values()]
             onsets = [str(sum(v.onset is not None for v in of_rule)) for of_rule in verdicts]
             peaks = [str(sum(v.peak is not None for v in of_rule)) for of_rule in verdicts]
-            top = max(np.nanmax(c.zs) for c in found)
+            top = max(c.zs.max() for c in found)
             yield f"| {name} | {len(found)} | {top:.1f} | " + " | ".join(onsets + peaks) + " |"

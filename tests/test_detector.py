@@ -45,9 +45,10 @@ def test_captures_are_those_of_the_callback_and_each_so_many_th(tables):
 def test_the_peak_is_that_of_the_smoothed_curve(tables):
     found = curve(tables)
     assert found.peak == pytest.approx(99, abs=1)
-    found.gaps[700] = 1.0  # one bad capture
-    assert found.peak == pytest.approx(99, abs=1)
     assert tables.has_peak(found)
+    rough = curve(tables)
+    rough.gaps[700] = 1.0  # one bad capture
+    assert rough.peak == pytest.approx(99, abs=1)
     assert not tables.has_peak(curve(tables, centre=1900))
     assert not tables.has_peak(curve(tables, centre=1))
 
@@ -86,7 +87,7 @@ def test_means_are_those_of_the_attributes(tables, tmp_path):
     file = tmp_path / "factored-2-0.npz"
     np.savez(
         file,
-        steps=steps,
+        **{"steps|W": steps},
         **{f"{m}|W|{n}": v for m in ("gap", "z") for n, v in (("a", a), ("b", b), ("a#1", a))},
     )
     found = {c.attribute: c for c in tables.load(file)}
