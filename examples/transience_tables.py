@@ -50,6 +50,12 @@ class Run:
         """The step of the largest asymmetry of the weights, which needs no attributes."""
         return int(self.history.records[-1].values["semgeom/asymmetry_peak_step"])
 
+    def nearest(self):
+        """Step and size of the smallest ETF distance after the largest."""
+        top = self.etf.argmax()
+        place = top + self.etf[top:].argmin()
+        return self.history.records[place].step, self.etf[place]
+
     def false_alarms(self):
         """Onsets of the control."""
         return sum(s.milestones.onset_step is not None for s in summaries(self.control))
@@ -64,7 +70,7 @@ def spread(values, digits=2):
 
 COLUMNS = (
     "gap of W: peak", "at step", "asymmetry's peak / that", "end", "gap of H: start", "peak", "end",
-    "ETF distance of W: start", "peak", "end", "loss", "control onsets",
+    "ETF distance of W: peak", "then lowest", "at step", "end", "loss", "control onsets",
 )  # fmt: skip
 
 
@@ -81,8 +87,9 @@ def line(runs):
         spread([gaps[0] for gaps in h]),
         spread(map(max, h)),
         spread([gaps[-1] for gaps in h]),
-        spread([distances[0] for distances in etf]),
         spread(map(max, etf)),
+        spread([run.nearest()[1] for run in runs]),
+        spread([run.nearest()[0] for run in runs], 0),
         spread([distances[-1] for distances in etf]),
         spread([run.losses[-1] for run in runs], 3),
         f"{sum(run.false_alarms() for run in runs)} of {curves}",

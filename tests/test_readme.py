@@ -24,6 +24,15 @@ def test_the_first_ten_lines_of_code_run_and_find_a_peak(tmp_path):
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
 
 
+def test_the_detector_follows_any_curve_alone(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if "detector.update" in block)
+    gaps = [0, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]
+    done = run(f"curve = [(50 * k, gap, 9.0) for k, gap in enumerate({gaps})]\n{code}", tmp_path)
+    # Averages 0, .05, ... .31, .30, .25, .18, .14, .12: risen at 50, a third of .98 x .4 at 450.
+    assert done.stdout.split() == ["COLLAPSED", "50", "200", "450"], done.stderr
+
+
 def test_the_example_keeps_the_weights_of_the_largest_gap(tmp_path):
     done = run((ROOT / "examples/keep_the_peak.py").read_text(), tmp_path)
     assert done.returncode == 0, done.stderr
