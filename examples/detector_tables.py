@@ -9,7 +9,7 @@ import numpy as np
 from lightning_semgeom import PhaseDetector
 from lightning_semgeom.capture.schedule import Schedule
 
-RULES = {"before": {"quick_share": None}, "now": {}}
+RULES = {"slow": {"quick_share": None}, "quick": {}}
 BATCH = "training batch"
 
 
@@ -108,7 +108,7 @@ def told(curves, verdicts):
 
 SAMPLES = {
     "as captured": lambda curve, seed: curve.captures(),
-    "growth 1.2, as before": lambda curve, seed: curve.captures(growth=1.2),
+    "growth 1.2": lambda curve, seed: curve.captures(growth=1.2),
     "each 2nd": lambda curve, seed: curve.captures(2),
     "each 3rd": lambda curve, seed: curve.captures(3),
     "each 4th": lambda curve, seed: curve.captures(4),
@@ -145,7 +145,7 @@ def peaks_table(curves):
 
 def alarms_table(curves):
     """What is found where nothing is to be found."""
-    yield "| | curves | largest z | onsets before | onsets now | peaks before | peaks now |"
+    yield "| | curves | largest z | onsets, slow | onsets, quick | peaks, slow | peaks, quick |"
     yield "|---" * 7 + "|"
     groups = {
         "shuffled attributes, W": [c for c in curves if "#" in c.attribute and c.kind == "W"],

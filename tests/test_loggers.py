@@ -29,7 +29,8 @@ from tests import models
 KEYS = ("semgeom/gap", "semgeom_unembedding/z/colour", "semgeom_unembedding/asymmetry")
 KINDS = ("gram", "shared", "map")
 # Each tenth record, the one that confirms the peak, and the last.
-SHOWN = [0, 15, 48, 101, 300]
+SHOWN = [0, 10, 30, 33, 94, 251, 300]
+PEAK, CONFIRMED, GONE = 21, 30, 46
 
 
 def fit(tmp_path, *loggers, steps=300, callbacks=(), **options):
@@ -53,11 +54,12 @@ def assert_same(found, history):
 def test_the_run_that_the_tests_below_look_at_peaks_and_collapses(tmp_path):
     history = fit(tmp_path)
     steps = [record.step for record in history]
-    assert [steps.index(step) for step in SHOWN if step != 48] == [0, 10, 20, len(steps) - 1]
+    places = [steps.index(step) for step in SHOWN if step != CONFIRMED]
+    assert places == [0, 10, 20, 30, 40, len(steps) - 1]
     _, peaks = history.curve("semgeom/peak_step")
-    assert steps[int(np.isfinite(peaks).argmax())] == 48
-    assert peaks[-1] == 22
-    assert history.milestones("unembedding", "colour").collapse_step == 58
+    assert steps[int(np.isfinite(peaks).argmax())] == CONFIRMED
+    assert peaks[-1] == PEAK
+    assert history.milestones("unembedding", "colour").collapse_step == GONE
 
 
 def test_csv_rows_hold_all_keys_and_pictures_lie_beside_them(tmp_path):
@@ -76,7 +78,7 @@ def test_csv_rows_hold_all_keys_and_pictures_lie_beside_them(tmp_path):
         assert [int(file.stem[-8:]) for file in files] == SHOWN
         assert all(matplotlib.image.imread(file).std() > 0.05 for file in files)
     timelines = sorted((folder / "semgeom").glob("timeline_*.png"))
-    assert [int(file.stem[-8:]) for file in timelines] == [48, 300]
+    assert [int(file.stem[-8:]) for file in timelines] == [CONFIRMED, 300]
 
 
 def test_tensorboard_holds_scalars_and_a_picture_at_each_of_its_steps(tmp_path):
@@ -163,7 +165,7 @@ def test_wandb_rows_hold_the_scalars_and_pictures_of_a_capture_each(wandb_run):
             for key in pictures:
                 assert row[key]["_type"] == "image-file"
                 assert matplotlib.image.imread(files / row[key]["path"]).std() > 0.05
-                of_step = 22 if step == 48 else step
+                of_step = PEAK if step == CONFIRMED else step
                 assert row[key]["caption"].startswith(f"unembedding, step {of_step}")
     assert shown == SHOWN
     assert_same(found, history)
@@ -175,7 +177,7 @@ def test_wandb_keeps_the_peak_and_the_largest_gap_in_its_summary(wandb_run):
     for record in of_kind(records, "summary"):
         summary |= unpacked(record.update)
     _, gaps = history.curve("semgeom/gap")
-    assert summary["semgeom/peak_step"] == 22
+    assert summary["semgeom/peak_step"] == PEAK
     assert summary["semgeom/gap"]["max"] == pytest.approx(np.nanmax(gaps))
     assert summary["semgeom/gap"]["last"] == pytest.approx(gaps[-1])
 
@@ -185,8 +187,8 @@ def test_wandb_is_told_of_a_collapse_once_and_only_if_asked(wandb_run, tmp_path,
     (alert,) = of_kind(records, "alert")
     assert alert.title == "semgeom: structure has collapsed"
     assert alert.text == (
-        "colour has collapsed in unembedding: it peaked at step 22, and its gap is -0.025 at "
-        "step 84."
+        "colour has collapsed in unembedding: it peaked at step 21, and its gap is -0.015 at "
+        "step 57."
     )
 
     import wandb
@@ -325,13 +327,13 @@ class StopAt(models.pl.Callback):
         trainer.should_stop = batch_idx + 1 == self.step
 
 
-@pytest.mark.parametrize("step", [58, 60])
+@pytest.mark.parametrize("step", [57, 60])
 def test_the_end_is_shown_also_where_something_else_than_max_steps_ends_the_run(tmp_path, step):
     logger = CSVLogger(tmp_path)
     history = fit(tmp_path, logger, callbacks=[StopAt(step)])
-    assert history.records[-1].step == step  # 58 is due anyway, 60 is not
+    assert history.records[-1].step == step  # 57 is due anyway, 60 is not
     files = (Path(logger.log_dir) / "semgeom_gram").glob("*.png")
-    assert sorted(int(file.stem[-8:]) for file in files) == [0, 15, 48, step]
+    assert sorted(int(file.stem[-8:]) for file in files) == [0, 10, CONFIRMED, 33, step]
     assert history.picture_steps("unembedding")[-1] == step
     with open(f"{logger.log_dir}/metrics.csv", encoding="utf-8") as file:
         rows = [int(row["step"]) for row in csv.DictReader(file) if row["semgeom/phase"]]

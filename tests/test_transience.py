@@ -23,7 +23,7 @@ def test_each_setting_has_its_line_and_a_finished_run_is_not_run_again(tmp_path)
     table = run(tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in table
     lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
-    cells = {line[0].removeprefix("| "): line[1:] for line in lines}
+    cells = {line[0].removeprefix("| "): line[1:] for line in reversed(lines)}
     peak, step, ratio, end = (float(cells["S1 factored"][k].split()[0]) for k in range(4))
     assert 0.15 < peak < 0.35
     assert 25 <= step <= 65

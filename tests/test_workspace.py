@@ -78,10 +78,11 @@ def check_lines(sections, sites_of_section, keys, name):
     assert list(headline) == ["gap", "z", "asymmetry", "phase"]
     assert all(shown(panel, keys) == {f"{name}/{key}"} for key, panel in headline.items())
     for section, sites in sites_of_section.items():
-        gap, z, strength, parts = sections[section].values()
+        gap, z, strength, partial, parts = sections[section].values()
         assert shown(gap, keys) == by_attribute("gap", sites, name)
         assert shown(z, keys) == by_attribute("z", sites, name)
         assert shown(strength, keys) == by_attribute("strength", sites, name)
+        assert shown(partial, keys) == by_attribute("partial_gap", sites, name)
         assert shown(parts, keys) == {
             f"{name}_{site}/{metric}" for site in sites for metric in ("within", "between")
         }

@@ -43,9 +43,10 @@ def test_no_weight_is_gathered(found, name):
     size = 4 if name == "two_dimensions" else 2
     for process in found[size][name]:
         last = process["traffic"]["7"]  # weights alone
-        # Each line of the picture is a value of one attribute more.
+        # Each line of the picture is a value of one attribute more, each joint value of another.
         values, lines, moments, width, sites = 5, 13, 2, models.WIDTH, 2
-        numbers = 2 + (values + lines) * (1 + width) + moments * width**2
+        joint = len({tuple(codes) for codes in models.table().codes.tolist()})
+        numbers = 2 + (values + lines + joint) * (1 + width) + moments * width**2
         assert last == [
             ["allreduce_", 8 * (1 + sites * (1 + width + 2))],
             ["allreduce_", 8 * (1 + sites * (1 + numbers))],

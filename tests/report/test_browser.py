@@ -75,7 +75,7 @@ def test_the_slider_moves_the_gram_by_the_keyboard(page):
     from selenium.webdriver.common.keys import Keys
 
     slider = page.find_element("id", "step")
-    assert shown_step(page) == 22  # it begins at the largest gap
+    assert shown_step(page) == 21  # it begins at the largest gap
     peak = shown_gram(page)
     slider.send_keys(Keys.HOME)
     assert shown_step(page) == 0
