@@ -33,8 +33,10 @@ class JointValues:
     """int64 `[n]`: that of each row."""
     codes: Tensor
     """int64 `[m, A]`: what it stands for; -1: not labelled."""
-    strata: Tensor
-    """int64 `[A, m]`: for each attribute the stratum of each joint value."""
+    strata: tuple[Tensor, ...]
+    """int64 `[m]` for each attribute: the stratum of each joint value, numbered from 0."""
+    counts: tuple[int, ...]
+    """How many strata each attribute has."""
 
 
 def joint_values(codes: Tensor) -> JointValues | None:
@@ -46,8 +48,9 @@ def joint_values(codes: Tensor) -> JointValues | None:
     found = codes.new_empty(count, codes.shape[1])
     found[of_row] = codes
     others = [[b for b in range(codes.shape[1]) if b != a] for a in range(codes.shape[1])]
-    strata = [_numbered(found[:, columns]) for columns in others]
-    return JointValues(of_row, found, torch.stack(strata) if strata else found.T)
+    strata = tuple(_numbered(found[:, columns]) for columns in others)
+    counts = tuple(int(of_joint.max()) + 1 if count else 0 for of_joint in strata)
+    return JointValues(of_row, found, strata, counts)
 
 
 def _numbered(codes: Tensor) -> Tensor:
@@ -64,26 +67,27 @@ def _numbered(codes: Tensor) -> Tensor:
 
 def partial_gap_from_sums(counts: Tensor, sums: Tensor, joint: JointValues) -> Tensor:
     """The figures of `partial_gap`, fp64 `[A]`, from n_k `[m]` and S_k `[m, d]`."""
-    labelled = joint.codes.T >= 0
-    n_k, squared_k = counts * labelled, sums.square().sum(1) * labelled
+    squared_k = sums.square().sum(1)
     figures = []
     for a, strata in enumerate(joint.strata):
-        own = n_k[a]
-        of_joint_value = torch.stack([own, own.square(), squared_k[a]], dim=1)
-        n_c, n_k_squared, squared = _per_stratum(of_joint_value, strata).T
-        together = _per_stratum(sums * labelled[a][:, None], strata).square().sum(1)
+        labelled = joint.codes[:, a] >= 0
+        n_k, squared = counts * labelled, squared_k * labelled
+        own = sums if labelled.all() else sums * labelled[:, None]
+        of_joint_value = torch.stack([n_k, n_k.square(), squared], dim=1)
+        n_c, n_k_squared, squared_apart = _added_up(of_joint_value, strata, joint.counts[a]).T
+        squared_together = _added_up(own, strata, joint.counts[a]).square().sum(1)
         same, different = n_k_squared - n_c, n_c.square() - n_k_squared  # ordered pairs
+        gaps = (squared_apart - n_c) / same - (squared_together - squared_apart) / different
         # Elsewhere nothing can be compared.
         both = (same > 0) & (different > 0)
-        gaps = (squared - n_c) / same - (together - squared) / different
         weights = torch.where(both, same * different / (same + different), 0.0)
         figures.append(torch.where(both, weights * gaps, 0.0).sum() / weights.sum())
     return torch.stack(figures) if figures else counts.new_zeros(0)
 
 
-def _per_stratum(values: Tensor, strata: Tensor) -> Tensor:
-    """Add up the rows of `values` by stratum; there are no more of them than rows."""
-    return torch.zeros_like(values).index_add_(0, strata, values)
+def _added_up(values: Tensor, strata: Tensor, count: int) -> Tensor:
+    """The sums of the rows of `values` in each of `count` strata."""
+    return values.new_zeros(count, values.shape[1]).index_add_(0, strata, values)
 
 
 def partial_gap(
