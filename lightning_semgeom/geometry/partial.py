@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
-from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.sums import mean_sums, row_sums
 
 MAX_JOINT_VALUES = 1024
@@ -124,7 +124,7 @@ def partial_gap(
         [0.0, 2.0]
     """
     check_rows(rows)
-    CodePlan(codes, num_values)  # refuses what does not fit
+    check_codes(codes, num_values)
     joint = joint_values(codes)
     if joint is None:
         return torch.full((len(num_values),), torch.nan, dtype=torch.float64)

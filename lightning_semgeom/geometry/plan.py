@@ -71,7 +71,7 @@ class CodePlan:
         num_values: Sequence[int],
         whole: CodePlan | None = None,
     ) -> None:
-        _check_codes(codes, num_values)
+        check_codes(codes, num_values)
         self.codes = codes
         self.num_values = tuple(num_values)
         self.offsets = tuple(accumulate(num_values, initial=0))
@@ -183,7 +183,8 @@ def _label_sets(codes: Tensor) -> tuple[LabelSet, ...]:
     return tuple(LabelSet(tuple(attributes), bool(mask.all())) for attributes, mask in found)
 
 
-def _check_codes(codes: Tensor, num_values: Sequence[int]) -> None:
+def check_codes(codes: Tensor, num_values: Sequence[int]) -> None:
+    """Refuse codes of another shape or dtype, or out of range, with a ValueError."""
     attributes = len(num_values)
     if codes.ndim != 2 or codes.dtype != torch.int64 or codes.shape[1] != attributes:
         raise ValueError(
