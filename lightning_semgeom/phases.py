@@ -8,7 +8,7 @@ so smooth that the gap itself can be trusted. The rule was frozen before it was 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
 from math import inf, isfinite, isnan, sqrt
@@ -46,7 +46,7 @@ class _State:
     highest: float | None = None  # of the same, since the lowest
     top_gap: float | None = None  # of the raw gap, since the lowest or the last peak
     top_step: int | None = None
-    recent: list[float] = field(default_factory=list)  # raw gaps
+    recent: list[float] = field(default_factory=list)  # raw gaps; replaced, never changed
     falls_in_a_row: int = 0
     in_a_row: int = 0
     row_began: int | None = None
@@ -184,11 +184,11 @@ class PhaseDetector:
 
     def state_dict(self) -> dict[str, Any]:
         """All that is remembered, as Python scalars and a list of them."""
-        return asdict(self._state)
+        return dict(vars(self._state))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was saved."""
-        self._state = _State(**state | {"recent": list(state["recent"])})
+        self._state = _State(**state)
 
     @property
     def _gap(self) -> float:

@@ -65,8 +65,7 @@ class Run:
         self._faults = Faults(on_error, is_first=ranks.rank == 0)
         self._unwritten: Exception | None = None
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
-        self._hidden_labels = torch.empty(0, dtype=torch.int64)
-        self._hidden_plan: SitePlan | None = None
+        self._hidden_plan: tuple[Tensor, SitePlan] | None = None
         self._exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
 
     @property
@@ -201,10 +200,9 @@ class Run:
 
     def _plan_of(self, labels: Tensor) -> SitePlan:
         """All hidden sites of a record have the same labels, and a probe's are always the same."""
-        if self._hidden_plan is None or not torch.equal(labels, self._hidden_labels):
-            self._hidden_labels = labels
-            self._hidden_plan = plan_site(self._table, labels, self._gram_size)
-        return self._hidden_plan
+        if self._hidden_plan is None or not torch.equal(labels, self._hidden_plan[0]):
+            self._hidden_plan = labels, plan_site(self._table, labels, self._gram_size)
+        return self._hidden_plan[1]
 
     def _add(self, figures: Mapping[str, Measurement | Exception]) -> None:
         """Put figures into the record, or keep what was wrong."""
