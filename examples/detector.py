@@ -12,6 +12,7 @@ import logging
 import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.settings import ufm
 from lightning_semgeom.settings.controlled import (
     NETWORKS,
-    Setting,
     features_setting,
     network_setting,
 )
@@ -40,17 +40,10 @@ def setting_of(name, seed, steps):
         return features_setting(name, seed)
     if name in NETWORKS:
         return network_setting(name, seed)
-    from lightning_semgeom.settings.stdlib import StdlibData, StdlibModel, stdlib_attributes
+    from lightning_semgeom.settings.stdlib import stdlib_setting
 
-    data = StdlibData(steps, seed=seed)
-    model = StdlibModel(data.tokenizer.get_vocab_size(), steps, seed=seed)
-    capture = {
-        "hidden": "gpt.transformer.ln_f",
-        "probe": data.probe_dataloader(),
-        "shift_labels": True,
-        "every_n_steps": 5,
-    }
-    return Setting(model, data, stdlib_attributes(data.tokenizer), capture)
+    made = stdlib_setting(steps, seed)
+    return replace(made, capture=made.capture | {"every_n_steps": 5})
 
 
 def with_controls(table):
@@ -82,7 +75,7 @@ def collect(name, seed, steps, file):
         trainer = pl.Trainer(
             max_steps=steps, accelerator="cpu", callbacks=callbacks, logger=False,
             enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            gradient_clip_val=1.0 if name == "stdlib" else None, default_root_dir=folder,
+            gradient_clip_val=made.clip, default_root_dir=folder,
         )  # fmt: skip
         trainer.fit(made.model, made.data)
     curves = {}

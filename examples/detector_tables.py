@@ -61,8 +61,9 @@ def load(file):
         if metric == "gap":
             kind, attribute = names
             pair = np.stack([found[key], found["|".join(["z", *names])]])
+            _, mark, shuffle = attribute.partition("#")
             members[kind, attribute] = [pair]
-            members[kind, "mean" + attribute[len(attribute.split("#")[0]) :]].append(pair)
+            members[kind, f"mean{mark}{shuffle}"].append(pair)
     for (kind, attribute), pairs in members.items():
         gaps, zs = np.mean(pairs, axis=0)
         known = np.isfinite(gaps) & np.isfinite(zs)
@@ -148,11 +149,9 @@ def alarms_table(curves):
     yield "| | curves | largest z | onsets, slow | onsets, quick | peaks, slow | peaks, quick |"
     yield "|---" * 7 + "|"
     groups = {
-        "shuffled attributes, W": [c for c in curves if "#" in c.attribute and c.kind == "W"],
-        "shuffled attributes, H": [c for c in curves if "#" in c.attribute and c.kind == "H"],
-        f"shuffled attributes, {BATCH}": [
-            c for c in curves if "#" in c.attribute and c.kind == BATCH
-        ],
+        f"shuffled attributes, {kind}": [c for c in curves if "#" in c.attribute and c.kind == kind]
+        for kind in ("W", "H", BATCH)
+    } | {
         "plain features model": [
             c for c in curves if c.setting == "plain" and "#" not in c.attribute
         ],

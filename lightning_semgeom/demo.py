@@ -67,7 +67,7 @@ def run_demo(
         logger: "csv", "tensorboard" or "wandb".
     """
     steps = steps or STEPS[setting]
-    made = _stdlib(seed, steps, text) if setting == "stdlib" else _controlled(setting, seed, text)
+    made = _made(setting, seed, steps, text)
     geometry, control = (
         SemanticGeometry(table, every_n_steps=25, name=name, **made.capture)
         for table, name in (
@@ -84,7 +84,7 @@ def run_demo(
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=10,
-        gradient_clip_val=1.0 if setting == "stdlib" else None,
+        gradient_clip_val=made.clip,
     )
     trainer.fit(made.model, made.data)
     folder = run_folder(trainer)
@@ -104,21 +104,11 @@ def _logger(kind: str, out: Path) -> Logger:
     return TensorBoardLogger(out) if kind == "tensorboard" else CSVLogger(out)
 
 
-def _stdlib(seed: int, steps: int, text: str | None) -> Setting:
-    from lightning_semgeom.settings.stdlib import StdlibData, StdlibModel, stdlib_attributes
+def _made(setting: Literal["stdlib"] | Network, seed: int, steps: int, text: str | None) -> Setting:
+    if setting == "stdlib":
+        from lightning_semgeom.settings.stdlib import stdlib_setting
 
-    data = StdlibData(steps, seed=seed, text=text)
-    vocab_size = data.tokenizer.get_vocab_size()
-    capture = {
-        "hidden": "gpt.transformer.ln_f",
-        "probe": data.probe_dataloader(),
-        "shift_labels": True,
-    }
-    table = stdlib_attributes(data.tokenizer)
-    return Setting(StdlibModel(vocab_size, steps, seed=seed), data, table, capture)
-
-
-def _controlled(setting: Network, seed: int, text: str | None) -> Setting:
+        return stdlib_setting(steps, seed, text)
     if text is not None:
         raise ValueError("--text goes with --setting stdlib; the others make their own data.")
     return network_setting(setting, seed)

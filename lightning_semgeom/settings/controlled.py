@@ -26,6 +26,8 @@ class Setting:
     """The attributes of the labels."""
     capture: dict[str, Any]
     """Options of `SemanticGeometry`: where the features are."""
+    clip: float | None = None
+    """Norm to which gradients are clipped; None: they are not."""
 
 
 def network_setting(name: Network, seed: int, label_smoothing: float = 0.0) -> Setting:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.settings.controlled import Setting
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -273,3 +274,15 @@ class StdlibModel(pl.LightningModule):
             return (step + 1) / warm_up
         progress = min(1.0, (step - warm_up) / max(1, self.steps - warm_up))
         return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def stdlib_setting(steps: int, seed: int, text: str | None = None) -> Setting:
+    """The GPT, its text and its tokens' attributes; last hidden states of a probe are captured."""
+    data = StdlibData(steps, seed=seed, text=text)
+    model = StdlibModel(data.tokenizer.get_vocab_size(), steps, seed=seed)
+    capture = {
+        "hidden": "gpt.transformer.ln_f",
+        "probe": data.probe_dataloader(),
+        "shift_labels": True,
+    }
+    return Setting(model, data, stdlib_attributes(data.tokenizer), capture, clip=1.0)
