@@ -9,10 +9,18 @@ from lightning_semgeom.geometry.similarity import AttributeSimilarity, attribute
 from lightning_semgeom.geometry.spectrum import Spectrum, spectrum
 from lightning_semgeom.history import History
 from lightning_semgeom.phases import PhaseDetector
+from lightning_semgeom.training.alignment import AttributeAlignment
+from lightning_semgeom.training.anchor import GramAnchor
+from lightning_semgeom.training.dispersion import GramDispersion
+from lightning_semgeom.training.regularizer import GeometryRegularizer
 
 __all__ = [
+    "AttributeAlignment",
     "AttributeSimilarity",
     "AttributeTable",
+    "GeometryRegularizer",
+    "GramAnchor",
+    "GramDispersion",
     "History",
     "NeuralCollapse",
     "PhaseDetector",

@@ -29,6 +29,7 @@ ORDER = [
     {"dashboard"},
     {"run"},
     {"callback"},
+    {"training"},
     {"report"},
     {"settings"},
     {"demo", "workspace"},

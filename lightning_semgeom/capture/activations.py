@@ -111,7 +111,7 @@ class HiddenCapture:
             if name in self._taken or not is_it():
                 return
             try:
-                rows = self._reader.select(_tensor(output), labels, share)
+                rows = self._reader.select(hidden_state(output).detach(), labels, share)
                 self._taken[name] = HiddenRows(*rows)
             except Exception as fault:
                 self._taken[name] = ValueError(f"hidden='{name}': {fault}")
@@ -119,7 +119,7 @@ class HiddenCapture:
         return keep
 
 
-def _tensor(output: Any) -> Tensor:
+def hidden_state(output: Any) -> Tensor:
     """The hidden state in what a module returned: itself, its first entry or first field."""
     if isinstance(output, Mapping):
         output = next(iter(output.values()))

@@ -76,12 +76,12 @@ class LabelReader:
         return labels
 
     def select(self, hidden: Tensor, labels: Tensor, share: Share) -> tuple[Tensor, Tensor]:
-        """The share's rows `[m, d]` of `hidden`, detached, with their labels int64 `[m]`.
+        """The share's rows `[m, d]` of `hidden`, with their labels int64 `[m]`.
 
         Raises:
             ValueError: if the shapes of hidden and labels do not belong together.
         """
-        hidden, labels = hidden.detach(), labels.detach().to(torch.int64)
+        labels = labels.detach().to(torch.int64)
         if hidden.ndim == 3 and labels.ndim == 2 and hidden.shape[:2] == labels.shape:
             if self.shift:
                 hidden, labels = hidden[:, :-1], labels[:, 1:]

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 
 _HEAD_NAMES = ("lm_head", "output", "embed_out", "unembed", "head", "decoder")
 _WRAPPERS = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
@@ -18,14 +19,34 @@ _WRAPPERS = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
 
 def module_names(model: nn.Module) -> dict[str, nn.Module]:
     """All submodules by the dotted name a user knows, without the names of wrappers."""
-    names: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        plain = f"{name}."
-        for wrapper in _WRAPPERS:
-            plain = plain.replace(wrapper, "")
-        names[plain[:-1]] = module
+    names = {_plain(name): module for name, module in model.named_modules()}
     del names[""]
     return names
+
+
+def compiled_around(model: nn.Module, name: str) -> str | None:
+    """Which compiled module holds the one called `name`, in words; None: it is called as it is.
+
+    Hooks on a submodule of compiled code are not called.
+    """
+    if (
+        getattr(model, "_compiler_ctx", None) is not None
+    ):  # Lightning's mark of torch.compile(model)
+        return f"{type(model).__name__}"
+    for wrapped, module in model.named_modules():
+        in_place = getattr(module, "_compiled_call_impl", None) is not None
+        if in_place or isinstance(module, OptimizedModule):
+            outer = _plain(wrapped)
+            if f"{name}.".startswith(f"{outer}." if outer else ""):
+                return f"'{outer}'" if outer else type(module).__name__
+    return None
+
+
+def _plain(name: str) -> str:
+    name = f"{name}."
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name[:-1]
 
 
 def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple[str, nn.Module]:

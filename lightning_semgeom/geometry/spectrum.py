@@ -20,17 +20,21 @@ def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[st
     """The figures of `spectrum` from the number of rows `[]` and C `[d, d]`, both fp64."""
     width = second.shape[0]
     squared = second.square().sum()
-    rank = torch.clamp(count - 1 if centered else count, max=width)
     shares = torch.linalg.eigvalsh(second / torch.clamp(count, min=1)).clamp(min=0)
     entropy = -torch.special.xlogy(shares, shares).sum()
     nan = torch.full_like(count, torch.nan)
     return {
-        "asymmetry": torch.where(
-            rank > 1, (squared / count.square() - 1 / rank) / (1 - 1 / rank), nan
-        ),
+        "asymmetry": asymmetry(count, squared, width, centered),
         "participation_ratio": torch.where(count > 0, count.square() / squared, nan),
         "effective_rank": torch.where(count > 0, entropy.exp(), nan),
     }
+
+
+def asymmetry(count: Tensor, squared: Tensor, width: int, centered: bool) -> Tensor:
+    """`asymmetry` of `spectrum` from n `[]`, ||C||_F^2 `[]` and d."""
+    rank = torch.clamp(count - 1 if centered else count, max=width)
+    even = 1 / rank
+    return torch.where(rank > 1, (squared / count.square() - even) / (1 - even), torch.nan)
 
 
 def spectrum(rows: Tensor, center: bool = True) -> dict[str, Tensor]:

@@ -33,6 +33,14 @@ def test_the_first_call_counts():
     assert "called site" in str(capture.collect()["site"])
 
 
+def test_what_is_kept_is_outside_the_graph():
+    module = nn.Identity()
+    capture = HiddenCapture({"site": module}, READER)
+    capture.arm(BATCH, ALL)
+    module(torch.ones(2, 3, requires_grad=True) * 2)
+    assert not capture.collect()["site"].rows.requires_grad
+
+
 def test_recomputation_under_activation_checkpointing_is_not_taken():
     module = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 3))
     calls = []

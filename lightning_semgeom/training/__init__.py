@@ -1,0 +1,1 @@
+"""Keep structure: stop at its peak, or train so that it stays."""

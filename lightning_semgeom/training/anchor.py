@@ -1,0 +1,190 @@
+"""GramAnchor: hold the geometry of the moment when it is least symmetric, without attributes.
+
+Legend: n rows of the unembedding; k labels of the hidden states; u their centred unit vectors, v
+those kept from the top; a call is one forward of the loss, on the weights of that step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_semgeom.geometry.spectrum import asymmetry
+from lightning_semgeom.training.pairs import (
+    RowDraw,
+    gram_difference,
+    label_means,
+    unit_rows,
+    whole_rows,
+)
+
+
+@dataclass
+class _State:
+    """All that is remembered, as Python scalars and tensors."""
+
+    calls: int = 0
+    top: float = -inf
+    holds: bool = False
+    unembedding: Tensor | None = None
+    """v `[n, d]`: not a buffer, since a module's cast to bf16 would round it."""
+    hidden: Tensor | None = None
+    """v `[k, d]` of the hidden states."""
+    labels: Tensor | None = None
+    """int64 `[k]`: theirs, increasing."""
+
+
+class GramAnchor(nn.Module):
+    r"""Keep the cosines between rows that were there when their asymmetry was largest.
+
+    Follows the asymmetry of the unembedding's directions, which rises and falls with semantic
+    structure but asks for no attributes (it peaks at .89 to 1.00 of the step of the gap's peak in
+    the controlled settings). Until it has fallen by `min_drop` from its largest value the loss is
+    0; from then on it is the mean of (u_i . u_j - v_i . v_j)^2 over pairs of different rows, u the
+    rows' centred unit vectors now and v those at the largest value. Hidden states, if given, are
+    held in the same way: the mean of each label, over pairs of labels that the batch of that moment
+    had as well.
+
+    Memory: one matrix of the unembedding's size in fp32. Time: where there are more than `max_rows`
+    rows, so many are drawn anew in each call, uniformly and without replacement. Loss and gradient
+    are then unbiased; with h_i the mean of row i's squared differences the variance of the loss is
+    4 (1/b - 1/n) Var(h_i) + O(1/b^2) for b of n rows. The asymmetry is followed on `max_rows` rows
+    that stay the same.
+
+    Args:
+        num_rows: rows of the unembedding that count, from the first on; None: all of them.
+        min_drop: share of the largest asymmetry by which it has to fall.
+        warm_up: calls before which nothing is followed: the first steps are not structure.
+        max_rows: most rows compared at a time.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> import torch
+        >>> anchor = GramAnchor(warm_up=0)
+        >>> line = torch.tensor([[1.0, 0, 0], [2, 0, 0], [4, 0, 0]])
+        >>> anchor(line).item()  # the largest asymmetry so far
+        0.0
+        >>> round(anchor(torch.eye(3)).item(), 3)  # a triangle, where a line is kept
+        0.917
+        >>> anchor.holds
+        True
+    """
+
+    def __init__(
+        self,
+        num_rows: int | None = None,
+        min_drop: float = 0.15,
+        warm_up: int = 20,
+        max_rows: int = 4096,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 < min_drop < 1:
+            raise ValueError(f"min_drop must lie in (0, 1); got {min_drop}.")
+        if num_rows is not None and num_rows < 2:
+            raise ValueError(f"num_rows must be 2 or more, or None for all; got {num_rows}.")
+        if warm_up < 0:
+            raise ValueError(f"warm_up must be 0 calls or more; got {warm_up}.")
+        self.num_rows = num_rows
+        self.min_drop = min_drop
+        self.warm_up = warm_up
+        self._draw = RowDraw(max_rows, seed)
+        self._seed = seed
+        self._state = _State()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the top is past, and departure from it is penalised."""
+        return self._state.holds
+
+    def forward(
+        self, unembedding: Tensor, hidden: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        """Follow, or penalise; in eval mode it does not follow.
+
+        Args:
+            unembedding: `[n, d]`, a DTensor as well: the rows that are followed and held.
+            hidden: `[m, d']`: hidden states that are held, too.
+            labels: int64 `[m]`: what each of them is of, negative: left out; None: row i is of i.
+
+        Returns:
+            The loss `[]`, in fp32, or fp64 where the rows are that.
+
+        Raises:
+            ValueError: if the shapes do not fit.
+        """
+        rows = whole_rows(unembedding, "unembedding")[: self.num_rows]
+        means = None
+        if hidden is not None:
+            means = label_means(whole_rows(hidden, "hidden"), labels)
+        if self.training and not self.holds:
+            self._follow(rows.detach(), means)
+        if not self.holds:
+            return rows.new_zeros((), dtype=torch.promote_types(rows.dtype, torch.float32))
+        loss = self._departure(rows)
+        return loss if means is None else loss + self._hidden_departure(*means)
+
+    def _follow(self, rows: Tensor, means: tuple[Tensor, Tensor] | None) -> None:
+        state = self._state
+        state.calls += 1
+        if state.calls <= self.warm_up:
+            return
+        found = self._asymmetry(rows)
+        if found > state.top:
+            state.top, state.unembedding = found, rows.clone()
+            if means is not None:
+                hidden, state.labels = means
+                state.hidden = unit_rows(hidden.detach()).unit
+        elif state.unembedding is not None and found <= (1 - self.min_drop) * state.top:
+            state.holds = True
+            state.unembedding = unit_rows(state.unembedding).unit
+
+    def _asymmetry(self, rows: Tensor) -> float:
+        same_ones = RowDraw(self._draw.max_rows, self._seed)(len(rows), rows.device)
+        found = unit_rows(rows, same_ones)
+        squared = (found.unit.T @ found.unit).square().sum().cpu().double()
+        count = found.valid.sum().cpu().double()
+        return float(asymmetry(count, squared, rows.shape[1], centered=True))
+
+    def _departure(self, rows: Tensor) -> Tensor:
+        kept = self._kept("unembedding", rows)
+        if kept.shape != rows.shape:
+            raise ValueError(
+                f"unembedding must be {list(kept.shape)}, as it was when its geometry was kept; "
+                f"got {list(rows.shape)}."
+            )
+        drawn = self._draw(len(rows), rows.device)
+        return gram_difference(unit_rows(rows, drawn), kept[drawn])
+
+    def _hidden_departure(self, means: Tensor, labels: Tensor) -> Tensor:
+        if self._state.hidden is None:
+            raise ValueError(
+                "hidden states are given, but none were when the geometry was kept. Give them in "
+                "each call or in none."
+            )
+        kept, known = self._kept("hidden", means), self._kept("labels", labels)
+        place = torch.searchsorted(known, labels).clamp(max=len(known) - 1)
+        common = (known[place] == labels).nonzero()[:, 0]
+        drawn = common[self._draw(len(common), common.device)]
+        return gram_difference(unit_rows(means, drawn), kept[place[drawn]])
+
+    def _kept(self, name: str, like: Tensor) -> Tensor:
+        """What is kept, where `like` lies."""
+        kept: Tensor = getattr(self._state, name).to(like.device)
+        setattr(self._state, name, kept)
+        return kept
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What is remembered: part of the module's `state_dict`."""
+        return dict(vars(self._state))
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was saved."""
+        self._state = _State(**state)
