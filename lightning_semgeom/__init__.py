@@ -13,6 +13,7 @@ from lightning_semgeom.training.alignment import AttributeAlignment
 from lightning_semgeom.training.anchor import GramAnchor
 from lightning_semgeom.training.dispersion import GramDispersion
 from lightning_semgeom.training.regularizer import GeometryRegularizer
+from lightning_semgeom.training.stopping import StopAfterPeak
 
 __all__ = [
     "AttributeAlignment",
@@ -26,6 +27,7 @@ __all__ = [
     "PhaseDetector",
     "SemanticGeometry",
     "Spectrum",
+    "StopAfterPeak",
     "__version__",
     "attribute_similarity",
     "neural_collapse",

@@ -19,7 +19,7 @@ from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.schedule import Schedule
 from lightning_semgeom.history import History
-from lightning_semgeom.loggers import kind_of, log_headline
+from lightning_semgeom.loggers import kind_of, log_monitored
 from lightning_semgeom.phases import PhaseDetector
 from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.run import Run
@@ -34,11 +34,11 @@ class SemanticGeometry(pl.Callback):
     the Trainer and one line of `<run folder>/<name>/history.jsonl`.
 
     Logged keys: `semgeom/gap`, `semgeom/z`, `semgeom/asymmetry`, `semgeom/phase` (0 no structure
-    yet, 1 emerged, 2 past its peak, 3 collapsed) of the first site, mean over attributes, also in
-    `trainer.callback_metrics` for ModelCheckpoint, EarlyStopping and the progress bar; and
+    yet, 1 emerged, 2 past its peak, 3 collapsed) of the first site, mean over attributes; and
     `semgeom_<site>/<metric>`, `semgeom_<site>/<metric>/<attribute>` with sites `unembedding`,
-    `embedding`, `hidden.<module>`; `semgeom/peak_step` once the mean has peaked. Loggers of
-    pictures also get `semgeom_gram/<site>`, `semgeom_map/<site>` and `semgeom_shared/<site>` now
+    `embedding`, `hidden.<module>`; `semgeom/peak_step` once the mean has peaked. The first four and
+    all gaps are also in `trainer.callback_metrics`, for ModelCheckpoint and EarlyStopping. Loggers
+    of pictures also get `semgeom_gram/<site>`, `semgeom_map/<site>`, `semgeom_shared/<site>` now
     and then. The x of a record is the number of optimizer steps its weights have had.
 
     Args:
@@ -115,9 +115,7 @@ class SemanticGeometry(pl.Callback):
         _check(growth is None or growth > 1, f"growth must be above 1 or None; got {growth}.")
         _check(positions in ("all", "last"), f"positions must be 'all' or 'last': {positions!r}.")
         _check(on_error in ("warn", "raise"), f"on_error must be 'warn' or 'raise': {on_error!r}.")
-        _check(
-            bool(name) and "/" not in name, f"name must be a word without a slash; got {name!r}."
-        )
+        _check(bool(name) and "/" not in name, f"name must be a word without a slash: {name!r}.")
         self.attributes = attributes
         self.attributes_file = attributes_file
         self.unembedding = unembedding
@@ -135,7 +133,7 @@ class SemanticGeometry(pl.Callback):
         self._reader = LabelReader(labels, positions, shift_labels)
         self._run: Run | None = None
         self._saved: dict[str, Any] = {}
-        self._in_progress_bar = True
+        self._shown: tuple[str, ...] = (f"{name}/gap", f"{name}/phase")
 
     @property
     def history(self) -> History:
@@ -146,6 +144,11 @@ class SemanticGeometry(pl.Callback):
     def phases(self) -> Mapping[tuple[str, str], PhaseDetector]:
         """The phase detector of each (site, attribute)."""
         return {} if self._run is None else self._run.recorder.phases
+
+    @property
+    def mean_phases(self) -> Mapping[str, PhaseDetector]:
+        """The phase detector of each site's mean over attributes."""
+        return {} if self._run is None else self._run.recorder.mean_phases
 
     @property
     def state_key(self) -> str:
@@ -173,7 +176,7 @@ class SemanticGeometry(pl.Callback):
         quiet = not self.alerts or trainer.fast_dev_run or trainer.barebones  # type: ignore[attr-defined]
         able = "WandbLogger" in map(kind_of, trainer.loggers)
         _check(quiet or able, f"alerts=True needs a WandbLogger; the loggers are {kinds}.")
-        self._in_progress_bar = names[0] == self.name
+        self._shown = self._shown if names[0] == self.name else ()
         # A second fit of the same Trainer goes on where the first one ended.
         goes_on = self._run is not None and _updates(trainer) > 0
         self._saved = self.state_dict() if goes_on else {}
@@ -284,14 +287,11 @@ class SemanticGeometry(pl.Callback):
         return self._run
 
     def _tell_callbacks(self, pl_module: pl.LightningModule) -> None:
-        log_headline(pl_module, self._running.recorder.take_headline(), self._in_progress_bar)
+        log_monitored(pl_module, self._running.recorder.take_monitored(), self._shown)
 
 
 def _updates(trainer: pl.Trainer) -> int:
-    """Updates the weights have had: the x of Lightning's own train rows.
-
-    `trainer.global_step` counts each optimizer of a manual step on its own.
-    """
+    """Updates the weights have had; `trainer.global_step` counts each of several optimizers."""
     return trainer.fit_loop.epoch_loop._batches_that_stepped
 
 

@@ -6,7 +6,7 @@ are not related. A kind that is not known here gets the figures by `log_metrics`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,13 +128,12 @@ _SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
 _KINDS = ("WandbLogger", *_SENDERS)
 
 
-def log_headline(
-    pl_module: pl.LightningModule, headline: Mapping[str, float], in_progress_bar: bool
+def log_monitored(
+    pl_module: pl.LightningModule, values: Mapping[str, float], shown: Container[str]
 ) -> None:
-    """Put the headline values where ModelCheckpoint, EarlyStopping and progress bars look."""
-    for key, value in headline.items():
-        shown = in_progress_bar and key.endswith(("/gap", "/phase"))
-        pl_module.log(key, value, logger=False, on_step=True, on_epoch=False, prog_bar=shown)
+    """Put values where ModelCheckpoint, EarlyStopping and, those `shown`, progress bars look."""
+    for key, value in values.items():
+        pl_module.log(key, value, logger=False, on_step=True, on_epoch=False, prog_bar=key in shown)
 
 
 def run_folder(trainer: pl.Trainer) -> Path:

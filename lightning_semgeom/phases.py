@@ -155,6 +155,16 @@ class PhaseDetector:
         """Step of the largest gap of the rise at work: what a peak would be dated by."""
         return self._state.top_step
 
+    @property
+    def average_gap(self) -> float | None:
+        """The averaged gap now."""
+        return self._state.gap
+
+    @property
+    def last_step(self) -> int | None:
+        """Step of the last capture."""
+        return self._state.last_step
+
     def update(self, step: int, gap: float, z: float = inf) -> Phase:
         """Take the next capture and say where the curve stands.
 

@@ -43,7 +43,7 @@ class Recorder:
         self.pictures: dict[str, SitePicture] = {}
         self.new_peaks: dict[str, int] = {}
         self.new_collapses: list[tuple[str, str]] = []
-        self._headline: dict[str, float] = {}
+        self._monitored: dict[str, float] = {}
         self._top_asymmetry = -inf
         self._asymmetry_step: int | None = None
         self._phases_before: list[dict[str, Any]] = []
@@ -66,8 +66,11 @@ class Recorder:
         """Put the figures of `site` into the record and tell its phase detectors."""
         step = self.begun_step
         self.pictures[site] = picture
+        gaps = {"gap", *(f"gap/{attribute}" for attribute in self.attributes)}
         for key, value in values.items():
             self.values[f"{self.name}_{site}/{key}"] = value
+            if key in gaps:
+                self._monitored[f"{self.name}_{site}/{key}"] = value
         for attribute in self.attributes:
             detector = self.phases[site, attribute]
             had_collapsed = detector.collapse_step is not None
@@ -80,17 +83,18 @@ class Recorder:
         if mean.peak_step is not None and not had_peaked:
             self.new_peaks[site] = mean.peak_step
         if site == self.sites[0]:
-            self._headline = {
+            headline = {
                 **{f"{self.name}/{metric}": values[metric] for metric in HEADLINES},
                 f"{self.name}/phase": float(phase),
             }
             self._follow_asymmetry(step, values["asymmetry"])
-            self.values |= self._headline
+            self.values |= headline
+            self._monitored |= headline
 
-    def take_headline(self) -> dict[str, float]:
-        """The headline values that were found since the last call."""
-        headline, self._headline = self._headline, {}
-        return headline
+    def take_monitored(self) -> dict[str, float]:
+        """The headline values and gaps that were found since the last call."""
+        monitored, self._monitored = self._monitored, {}
+        return monitored
 
     def finish(self, keep_pictures: bool) -> None:
         """End the record.

@@ -1,0 +1,191 @@
+"""StopAfterPeak: end training when structure is past its peak, with the weights of the peak."""
+
+from __future__ import annotations
+
+from math import isclose
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.rank_zero import (  # type: ignore[attr-defined]
+    rank_zero_info,
+    rank_zero_warn,
+)
+from typing_extensions import override
+
+from lightning_semgeom.callback import SemanticGeometry
+from lightning_semgeom.phases import PhaseDetector
+
+
+class StopAfterPeak(pl.Callback):
+    """End training when a gap that `SemanticGeometry` follows is past its confirmed peak.
+
+    It ends as `EarlyStopping` would: on all processes at once, not before the Trainer's `min_steps`
+    and `min_epochs`. A peak is confirmed at about 1.4 times its step (README, "How sure it is"), so
+    its weights have to be kept from before: by a `ModelCheckpoint` that monitors the same gap, with
+    `every_n_train_steps=1`; it writes when a capture has a new largest gap. With `restore_peak`
+    they are put back into the model after training, also where something else ended it, if a peak
+    was confirmed.
+
+    Args:
+        site: `unembedding`, `embedding` or `hidden.<module>`; None: the callback's first site.
+        attribute: whose gap; None: the mean over attributes.
+        min_drop: share of the peak's gap by which the averaged gap must have fallen.
+        restore_peak: whether to put the weights of the peak back after training.
+        name: of the `SemanticGeometry` to listen to.
+
+    Raises:
+        ValueError: if `min_drop` is out of range; before training starts, if there is no such
+            callback, site or attribute, if that callback comes after this one, or if `restore_peak`
+            finds no ModelCheckpoint that keeps the peak.
+
+    Example:
+        >>> from lightning_semgeom.settings.factored import (
+        ...     FactoredData, FactoredModel, factored_attributes,
+        ... )
+        >>> semgeom = SemanticGeometry(factored_attributes())
+        >>> trainer = pl.Trainer(
+        ...     max_steps=2000, callbacks=[semgeom, StopAfterPeak(restore_peak=False)],
+        ...     accelerator="cpu", logger=False, enable_checkpointing=False,
+        ...     enable_progress_bar=False, enable_model_summary=False,
+        ... )
+        >>> trainer.fit(FactoredModel(), FactoredData())
+        >>> trainer.global_step < 100
+        True
+    """
+
+    def __init__(
+        self,
+        site: str | None = None,
+        attribute: str | None = None,
+        min_drop: float = 0.1,
+        restore_peak: bool = True,
+        name: str = "semgeom",
+    ) -> None:
+        super().__init__()
+        _check(0 <= min_drop < 1, f"min_drop must lie in [0, 1); got {min_drop}.")
+        self.site = site
+        self.attribute = attribute
+        self.min_drop = min_drop
+        self.restore_peak = restore_peak
+        self.name = name
+        self._detector: PhaseDetector | None = None
+        self._monitors: tuple[str, ...] = ()
+        self._seen: int | None = None
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        geometry = self._geometry(trainer)
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        _check(
+            callbacks.index(geometry) < callbacks.index(self),
+            "put it after the SemanticGeometry in callbacks=[...], which measures first.",
+        )
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        geometry = self._geometry(trainer)
+        first = next(iter(geometry.mean_phases))
+        site, attribute = self.site or first, self.attribute
+        followed: dict[tuple[str, str | None], PhaseDetector] = dict(geometry.phases.items())
+        followed |= {(s, None): detector for s, detector in geometry.mean_phases.items()}
+        _check(
+            (site, attribute) in followed,
+            f"site='{site}', attribute={attribute!r} is not measured. Sites: "
+            f"{', '.join(geometry.mean_phases)}; attributes: "
+            f"{', '.join(a for s, a in geometry.phases if s == first)}.",
+        )
+        self._detector = followed[site, attribute]
+        key = f"{self.name}_{site}/gap"
+        self._monitors = (key if attribute is None else f"{key}/{attribute}",)
+        if (site, attribute) == (first, None):
+            self._monitors = (f"{self.name}/gap", *self._monitors)
+        _check(
+            not self.restore_peak
+            or bool(trainer.fast_dev_run)  # type: ignore[attr-defined]
+            or self._keeper(trainer) is not None,
+            "restore_peak=True needs a callback that keeps the weights of the peak: ModelCheckpoint"
+            f"(monitor='{self._monitors[0]}', mode='max', every_n_train_steps=1).",
+        )
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        detector = self._following
+        if detector.last_step == self._seen:
+            return
+        self._seen = detector.last_step
+        peak, gap = detector.peak_gap, detector.average_gap
+        is_past = peak is not None and gap is not None and gap <= (1 - self.min_drop) * peak
+        # The figures are the same on all processes; one that ends alone would leave the others.
+        if trainer.strategy.reduce_boolean_decision(is_past, all=False):
+            trainer.should_stop = True
+            rank_zero_info(
+                f"StopAfterPeak: {self._monitors[0]} peaked at step {detector.peak_step} and has "
+                f"fallen to {gap:.3f} at step {self._seen}: training is to end."
+            )
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # After on_train_end, where SemanticGeometry and ModelCheckpoint see the last weights.
+        keeper, detector = self._keeper(trainer), self._following
+        if not self.restore_peak or keeper is None:
+            return
+        if detector.peak_step is None or detector.peak_gap is None:
+            rank_zero_info("StopAfterPeak: no peak was confirmed; the weights are the last ones.")
+            return
+        score = keeper.best_model_score
+        if score is None or not isclose(float(score), detector.peak_gap, rel_tol=1e-4):
+            rank_zero_warn(
+                f"StopAfterPeak: the peak at step {detector.peak_step} has a gap of "
+                f"{detector.peak_gap:.4f}, but the best checkpoint has {score}: "
+                f"'{keeper.best_model_path}'. It is of another moment, so the weights stay the "
+                "last ones."
+            )
+            return
+        strategy = trainer.strategy
+        # This run wrote it, or the one that it resumed: as safe to load as the latter's ckpt_path.
+        checkpoint = strategy.load_checkpoint(keeper.best_model_path, weights_only=False)
+        strategy.load_model_state_dict(checkpoint, strict=pl_module.strict_loading)
+        rank_zero_info(f"StopAfterPeak: the weights are those of step {detector.peak_step} again.")
+
+    @property
+    def _following(self) -> PhaseDetector:
+        if self._detector is None:
+            raise RuntimeError("StopAfterPeak is set up by Trainer.fit alone")
+        return self._detector
+
+    def _geometry(self, trainer: pl.Trainer) -> SemanticGeometry:
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        found = {c.name: c for c in callbacks if isinstance(c, SemanticGeometry)}
+        _check(
+            self.name in found,
+            f"it listens to a SemanticGeometry with name='{self.name}'; the Trainer's are called "
+            f"{', '.join(found) or 'nothing: there is none'}.",
+        )
+        return found[self.name]
+
+    def _keeper(self, trainer: pl.Trainer) -> ModelCheckpoint | None:
+        """The callback that keeps the weights of the largest gap."""
+        for checkpoint in trainer.checkpoint_callbacks:
+            if (
+                isinstance(checkpoint, ModelCheckpoint)
+                and checkpoint.monitor in self._monitors
+                and checkpoint.mode == "max"
+                and checkpoint.save_top_k != 0
+                and checkpoint._every_n_train_steps == 1
+            ):
+                return checkpoint
+        return None
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(f"StopAfterPeak: {message}")
