@@ -86,7 +86,7 @@ class GramDispersion(nn.Module):
     def _loss(self, rows: Tensor) -> Tensor:
         drawn = unit_rows(rows, self._draw(len(rows), rows.device))
         unit, count = drawn.unit, drawn.valid.sum()
-        shift = 1 / (drawn.total - 1).clamp(min=1)
+        shift = 1 / (drawn.total - 1).clamp(min=1).to(unit)
         with torch.autocast(unit.device.type, enabled=False):
             squares = (unit.T @ unit).square().sum() - count
             cosines = unit.sum(0).square().sum() - count
