@@ -13,6 +13,7 @@ from lightning_semgeom.training.alignment import AttributeAlignment
 from lightning_semgeom.training.anchor import GramAnchor
 from lightning_semgeom.training.dispersion import GramDispersion
 from lightning_semgeom.training.regularizer import GeometryRegularizer
+from lightning_semgeom.training.steering import steer
 from lightning_semgeom.training.stopping import StopAfterPeak
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "neural_collapse",
     "partial_gap",
     "spectrum",
+    "steer",
 ]

@@ -129,6 +129,21 @@ def find_hidden(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Modul
     return {name: module for name, module in names.items() if name in found}
 
 
+def find_site(model: nn.Module, site: str) -> nn.Module:
+    """The one module called `site`, which may begin with `hidden.` as sites of records do.
+
+    Raises:
+        ValueError: if there is none; the message lists close names.
+    """
+    names = module_names(model)
+    name = site if site in names else site.removeprefix("hidden.")
+    if name not in names:
+        raise ValueError(
+            f"site='{site}' is no module of {type(model).__name__}. {_suggestion(name, names)}"
+        )
+    return names[name]
+
+
 def site_weight(module: nn.Module) -> Tensor:
     """The weight of a module found above: `[rows, d]`, where no strategy keeps it in pieces."""
     weight: Tensor = module.weight  # type: ignore[assignment]

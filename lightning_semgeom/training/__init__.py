@@ -1,1 +1,1 @@
-"""Keep structure: stop at its peak, or train so that it stays."""
+"""Keep structure and use it: stop at its peak, train so that it stays, steer with it."""
