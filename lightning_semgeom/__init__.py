@@ -4,6 +4,7 @@ from lightning_semgeom._version import __version__
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.geometry.collapse import NeuralCollapse, neural_collapse
+from lightning_semgeom.geometry.directions import Direction, directions
 from lightning_semgeom.geometry.partial import partial_gap
 from lightning_semgeom.geometry.similarity import AttributeSimilarity, attribute_similarity
 from lightning_semgeom.geometry.spectrum import Spectrum, spectrum
@@ -20,6 +21,7 @@ __all__ = [
     "AttributeAlignment",
     "AttributeSimilarity",
     "AttributeTable",
+    "Direction",
     "GeometryRegularizer",
     "GramAnchor",
     "GramDispersion",
@@ -31,6 +33,7 @@ __all__ = [
     "StopAfterPeak",
     "__version__",
     "attribute_similarity",
+    "directions",
     "neural_collapse",
     "partial_gap",
     "spectrum",

@@ -70,6 +70,29 @@ def has_zero_row(block: Tensor) -> bool:
     return bool(suspects.any()) and bool((block[suspects] == 0).all(1).any())
 
 
+def shortest_difference(mean: Tensor) -> float:
+    """The length up to which a difference from `mean` is the rounding of `mean` in its dtype."""
+    return 4 * torch.finfo(mean.dtype).eps * float(torch.linalg.vector_norm(mean))
+
+
+def centred_blocks(rows: Tensor, mean: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Cut `rows` into blocks of differences from the mean, as long as they are.
+
+    Args:
+        rows: `[n, d]`.
+        mean: fp64 `[d]`, on the device of the sums.
+
+    Yields:
+        The rows' slice, x - mu as fp64 `[b, d]` on the mean's device, zero for rows that are zero
+        or not finite, and which rows are neither, bool `[b]`.
+    """
+    rows = rows.detach()
+    for part in block_slices(rows):
+        valid = valid_rows(rows[part]).to(mean.device)
+        centred = rows[part].to(mean) - mean
+        yield part, centred.masked_fill_(~valid[:, None], 0), valid
+
+
 def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
     """Cut `rows` into blocks that are centred and scaled to unit length.
 
@@ -88,10 +111,7 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
     dtype = block_dtype(rows, centered=mean is not None)
     buffer = block_buffer(rows, dtype)
     centre = None if mean is None else mean.to(device=rows.device, dtype=dtype)
-    floor = 0.0
-    if centre is not None:
-        # Differences as short as the rounding of the mean have no direction of their own.
-        floor = 4 * torch.finfo(dtype).eps * float(torch.linalg.vector_norm(centre))
+    floor = 0.0 if centre is None else shortest_difference(centre)
     for part in block_slices(rows):
         block = rows[part]
         unit = buffer[: block.shape[0]]
