@@ -4,6 +4,7 @@ from lightning_semgeom._version import __version__
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.geometry.collapse import NeuralCollapse, neural_collapse
+from lightning_semgeom.geometry.concepts import Concepts, concepts
 from lightning_semgeom.geometry.directions import Direction, directions
 from lightning_semgeom.geometry.partial import partial_gap
 from lightning_semgeom.geometry.similarity import AttributeSimilarity, attribute_similarity
@@ -21,6 +22,7 @@ __all__ = [
     "AttributeAlignment",
     "AttributeSimilarity",
     "AttributeTable",
+    "Concepts",
     "Direction",
     "GeometryRegularizer",
     "GramAnchor",
@@ -33,6 +35,7 @@ __all__ = [
     "StopAfterPeak",
     "__version__",
     "attribute_similarity",
+    "concepts",
     "directions",
     "neural_collapse",
     "partial_gap",

@@ -99,11 +99,12 @@ def directions(
     rows = rows.detach()[: len(table)]
     mean = mean_sums(rows).mean
     vectors, explained = _differences(rows, table, mean)
-    # Shorter ones are rounding of means that are equal, and point nowhere.
-    pointing = (explained > 1e-12).nonzero()[:, 0]
-    found = dict(
-        zip(pointing.tolist(), _nearest(rows, mean, vectors[pointing], nearest), strict=True)
-    )
+    found: dict[int, list[int]] = {}
+    if nearest:
+        # Shorter ones are rounding of means that are equal, and point nowhere.
+        pointing = (explained > 1e-12).nonzero()[:, 0]
+        of_rows = _nearest(rows, mean, vectors[pointing], nearest)
+        found = dict(zip(pointing.tolist(), of_rows, strict=True))
     keys = [(a, value) for a, of in zip(table.names, table.values, strict=True) for value in of]
     return {
         key: Direction(vectors[g], share, tuple(names[i] for i in found.get(g, ())))
