@@ -168,3 +168,49 @@ def neural_collapse(rows, labels, weight, bias):
         else math.nan,
         "nc4": mean_or_nan(agreed),
     }
+
+
+def direction(rows, codes, g, nearest):
+    """Difference of means of value `g`, the share of variance it explains, and nearest rows."""
+    valid = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]
+    own = [rows[i] for i in valid if codes[i] == g]
+    others = [rows[i] for i in valid if codes[i] >= 0 and codes[i] != g]
+    if not own or not others:
+        return np.full(rows.shape[1], math.nan), math.nan, []
+    vector = np.mean(own, axis=0) - np.mean(others, axis=0)
+    # One-way analysis of variance: between groups over total sum of squares.
+    grand = np.mean(own + others, axis=0)
+    total = sum(float(np.sum((row - grand) ** 2)) for row in own + others)
+    between = sum(
+        len(group) * float(np.sum((np.mean(group, axis=0) - grand) ** 2)) for group in (own, others)
+    )
+    mean = np.mean([rows[i] for i in valid], axis=0)
+    cosines = {
+        i: float(np.dot(rows[i] - mean, vector) / np.linalg.norm(rows[i] - mean)) for i in valid
+    }
+    return vector, between / total, sorted(valid, key=lambda i: -cosines[i])[:nearest]
+
+
+def concepts(rows, k):
+    """Singular directions, and signs and distance along the diagonal of each row, by an SVD."""
+    valid = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]
+    centred = np.array([rows[i] for i in valid])
+    centred = centred - centred.mean(0)
+    left, values, right = np.linalg.svd(centred, full_matrices=False)
+    for j in range(k):
+        size = np.abs(left[:, j])
+        largest = min(i for i in range(len(valid)) if size[i] >= (1 - 1e-6) * max(size))
+        if left[largest, j] < 0:
+            left[:, j], right[j] = -left[:, j], -right[j]
+    signs = {i: tuple(1 if u >= 0 else -1 for u in left[r, :k]) for r, i in enumerate(valid)}
+    distance = {i: sum(abs(u) for u in left[r, :k]) for r, i in enumerate(valid)}
+    # Neither two singular values that are nearly one, nor a sign that rounding may turn.
+    apart = -np.diff(values, append=0) > 1e-3 * values
+    return {
+        "directions": right[:k],
+        "values": values[:k],
+        "explained": (values**2 / (values**2).sum())[:k],
+        "signs": signs,
+        "distance": distance,
+        "certain": bool(apart[:k].all() and np.abs(left[:, :k]).min() > 1e-5),
+    }

@@ -95,7 +95,8 @@ def concepts(
 
     `agreement` is the adjusted mutual information (Vinh, Epps & Bailey, 2010; scikit-learn's) of
     the sides of each direction, and of the orthants, with each attribute, over the rows that the
-    attribute labels. It is NaN where these rows have fewer than two values, or no side.
+    attribute labels: 0 is chance, and 1 the same partition, so that clusters finer than an
+    attribute stay below 1. It is NaN where these rows have fewer than two values, or no side.
 
     Rows that are zero or not finite are left out. A row that is not to be told from mu has no sign.
 

@@ -60,6 +60,10 @@ def directions(
     - `nearest`: the rows that point most along v from mu, the mean of all rows, whether the
       attribute labels them or not.
 
+    Where the rows are few beside d, any set of them lies near its own direction, trained or not. A
+    direction that is more than its rows also has rows near it that were not labelled, though their
+    meaning is known: `examples/directions.py` looks for these.
+
     Rows that are zero or not finite are left out. A row that is not to be told from mu counts for
     the means, but points nowhere. What is not defined is NaN, and `nearest` then empty.
 

@@ -3,7 +3,6 @@
 import itertools
 import math
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score
 
 from lightning_semgeom import AttributeTable, concepts
+from tests import oracles
 
 
 def planted(seed, each=12, width=16, noise=0.05):
@@ -27,31 +27,6 @@ def planted(seed, each=12, width=16, noise=0.05):
     columns = dict(zip("abc", zip(*corners, strict=True), strict=True))
     table = AttributeTable.from_dict({**columns, "corner": [str(c) for c in corners]})
     return box @ turn + shift, table, turn
-
-
-def slow_concepts(rows, k):
-    """Directions, singular values, shares, and each row's signs and distance, by numpy's SVD."""
-    valid = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]
-    centred = np.array([rows[i] for i in valid])
-    centred = centred - centred.mean(0)
-    left, values, right = np.linalg.svd(centred, full_matrices=False)
-    for j in range(k):
-        size = np.abs(left[:, j])
-        largest = min(i for i in range(len(valid)) if size[i] >= (1 - 1e-6) * max(size))
-        if left[largest, j] < 0:
-            left[:, j], right[j] = -left[:, j], -right[j]
-    signs = {i: tuple(1 if u >= 0 else -1 for u in left[r, :k]) for r, i in enumerate(valid)}
-    distance = {i: sum(abs(u) for u in left[r, :k]) for r, i in enumerate(valid)}
-    # Neither two singular values that are nearly one, nor a sign that rounding may turn.
-    apart = -np.diff(values, append=0) > 1e-3 * values
-    return SimpleNamespace(
-        directions=right[:k],
-        values=values[:k],
-        explained=(values**2 / (values**2).sum())[:k],
-        signs=signs,
-        distance=distance,
-        certain=bool(apart[:k].all() and np.abs(left[:, :k]).min() > 1e-5),
-    )
 
 
 def test_a_case_worked_by_hand():
@@ -101,17 +76,17 @@ def test_any_case_agrees_with_the_svd_of_numpy(seed, n, width, share, dtype):
     x = x.to(dtype)
     k = 1 + int(share * (min(width, n - 3) - 1))
     found = concepts(x, k, top=3)
-    slow = slow_concepts(x.double().numpy(), k)
-    assert found.singular_values.tolist() == pytest.approx(slow.values.tolist(), rel=1e-6)
-    assert found.explained.tolist() == pytest.approx(slow.explained.tolist(), rel=1e-6)
+    slow = oracles.concepts(x.double().numpy(), k)
+    assert found.singular_values.tolist() == pytest.approx(slow["values"].tolist(), rel=1e-6)
+    assert found.explained.tolist() == pytest.approx(slow["explained"].tolist(), rel=1e-6)
     assert found.of_row.tolist()[1:3] == [-1, -1]
-    if slow.certain:
-        assert np.allclose(found.directions.numpy(), slow.directions, atol=1e-3)
-        assert {i: found.orthants[found.of_row[i]].signs for i in slow.signs} == slow.signs
+    if slow["certain"]:
+        assert np.allclose(found.directions.numpy(), slow["directions"], atol=1e-3)
+        assert {i: found.orthants[found.of_row[i]].signs for i in slow["signs"]} == slow["signs"]
         for place, orthant in enumerate(found.orthants):
-            members = [i for i, signs in slow.signs.items() if signs == orthant.signs]
+            members = [i for i, signs in slow["signs"].items() if signs == orthant.signs]
             assert orthant.size == len(members) == int((found.of_row == place).sum())
-            order = sorted(members, key=lambda i: -slow.distance[i])
+            order = sorted(members, key=lambda i: -slow["distance"][i])
             assert orthant.top == tuple(map(str, order[:3]))
     sizes = [orthant.size for orthant in found.orthants]
     assert sizes == sorted(sizes, reverse=True)

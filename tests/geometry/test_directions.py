@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_semgeom import AttributeTable, directions
+from tests import oracles
 
 
 def made(seed, rows=40, width=5, values=(2, 3, 4), labelled=0.8):
@@ -22,27 +23,6 @@ def made(seed, rows=40, width=5, values=(2, 3, 4), labelled=0.8):
     codes[0] = 0  # a table has to label some row
     names = tuple("abcd"[: len(values)])
     return x, AttributeTable(codes, names, tuple(tuple(map(str, range(m))) for m in values))
-
-
-def slow_direction(rows, codes, g, nearest):
-    """Vector, share and nearest rows of value `g`, by loops over rows."""
-    valid = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]
-    own = [rows[i] for i in valid if codes[i] == g]
-    others = [rows[i] for i in valid if codes[i] >= 0 and codes[i] != g]
-    if not own or not others:
-        return np.full(rows.shape[1], math.nan), math.nan, []
-    vector = np.mean(own, axis=0) - np.mean(others, axis=0)
-    # One-way analysis of variance: between groups over total sum of squares.
-    grand = np.mean(own + others, axis=0)
-    total = sum(float(np.sum((row - grand) ** 2)) for row in own + others)
-    between = sum(
-        len(group) * float(np.sum((np.mean(group, axis=0) - grand) ** 2)) for group in (own, others)
-    )
-    mean = np.mean([rows[i] for i in valid], axis=0)
-    cosines = {
-        i: float(np.dot(rows[i] - mean, vector) / np.linalg.norm(rows[i] - mean)) for i in valid
-    }
-    return vector, between / total, sorted(valid, key=lambda i: -cosines[i])[:nearest]
 
 
 def test_a_case_worked_by_hand():
@@ -83,7 +63,7 @@ def test_any_case_agrees_with_loops_over_rows(seed, rows, values, labelled, near
     assert list(found) == keys
     for (name, value), direction in found.items():
         codes = table.codes[:, table.names.index(name)].tolist()
-        vector, share, order = slow_direction(x.numpy(), codes, int(value), nearest)
+        vector, share, order = oracles.direction(x.numpy(), codes, int(value), nearest)
         assert direction.vector.tolist() == pytest.approx(vector.tolist(), abs=1e-9, nan_ok=True)
         assert direction.explained == pytest.approx(share, abs=1e-9, nan_ok=True)
         if rows > 5 or math.isnan(share):  # with a few rows several cosines are 1
@@ -143,7 +123,7 @@ def test_many_blocks_give_what_one_block_gives():
     x, table = made(2, rows=9000, width=600, values=(2, 3))
     found = directions(x, table, nearest=3)["a", "1"]
     codes = table.codes[:, 0].tolist()
-    vector, share, order = slow_direction(x.numpy(), codes, 1, 3)
+    vector, share, order = oracles.direction(x.numpy(), codes, 1, 3)
     assert found.vector.tolist() == pytest.approx(vector.tolist(), abs=1e-10)
     assert found.explained == pytest.approx(share, rel=1e-9)
     assert found.nearest == tuple(map(str, order))
