@@ -72,10 +72,13 @@ class StagedModel(pl.LightningModule):
     def table(cls):
         return AttributeTable.from_dict({"colour": list(cls.COLOURS) * 12})
 
-    def set_head(self, updates):
+    def head_at(self, updates):
         strength = math.exp(-(math.log((updates + 1) / (self.PEAK + 1)) ** 2) / 0.4)
+        return self.noise + 1.5 * strength * self.shared
+
+    def set_head(self, updates):
         with torch.no_grad():
-            self.lm_head.weight.copy_(self.noise + 1.5 * strength * self.shared)
+            self.lm_head.weight.copy_(self.head_at(updates))
 
     def training_step(self, batch, batch_idx):
         return self.lm_head.weight.sum() * 0

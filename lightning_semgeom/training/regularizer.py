@@ -46,7 +46,8 @@ class GeometryRegularizer(pl.Callback):
         labels: where the batch has the label of each output position, as in `SemanticGeometry`.
         positions: take all positions of a sequence, or the last one with a label.
         shift_labels: True where labels are the inputs themselves, as in Hugging Face batches.
-        name: of the logged key; None: the loss's class. Two of one fit need different ones.
+        name: of the logged key and the saved state; None: the loss's class. Several of one fit need
+            different ones.
 
     Raises:
         ValueError: if arguments contradict each other, or before training starts, if a module does
@@ -119,12 +120,6 @@ class GeometryRegularizer(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        names = [c.name for c in callbacks if isinstance(c, GeometryRegularizer)]
-        _check(
-            names.count(self.name) == 1,
-            f"two of them are called '{self.name}'; give them different names: name='...'.",
-        )
         _check(
             pl_module.automatic_optimization,
             f"{type(pl_module).__name__} steps its optimizers by hand, so there is no loss to add "

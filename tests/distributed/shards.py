@@ -14,6 +14,11 @@ def fully_sharded(model, mesh):
     fully_shard(model, mesh=mesh["data_parallel"])
 
 
+def head_fully_sharded(model, mesh):
+    fully_shard(model.lm_head, mesh=mesh["data_parallel"], reshard_after_forward=True)
+    fully_sharded(model, mesh)
+
+
 def head_by_rows(model, mesh):
     plan = ColwiseParallel(output_layouts=Replicate())  # its weight is [out, in]: Shard(0)
     parallelize_module(model.lm_head, mesh["tensor_parallel"], plan)

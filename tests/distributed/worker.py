@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from tests.distributed import faulty_jobs, jobs
+from tests.distributed import faulty_jobs, jobs, regularized_jobs
 
 
 def run(folder, names, rank, size):
     for name in names:
         own = folder / name
         own.mkdir(exist_ok=True)
-        job = getattr(jobs, name, None) or getattr(faulty_jobs, name)
+        module = next(m for m in (jobs, faulty_jobs, regularized_jobs) if hasattr(m, name))
+        job = getattr(module, name)
         (folder / f"{name}.{rank}.json").write_text(json.dumps(job(own, rank, size)))
 
 

@@ -28,12 +28,6 @@ def fit(folder, *callbacks, steps=150, ckpt_path=None, **options):
     return trainer, model
 
 
-def head_at(updates):
-    model = StagedModel()
-    model.set_head(updates)
-    return model.lm_head.weight
-
-
 @pytest.mark.parametrize(
     ("options", "monitor"),
     [
@@ -51,7 +45,7 @@ def test_training_ends_past_the_peak_and_the_weights_of_the_peak_are_back(
     peak = semgeom.mean_phases["unembedding"].peak_step
     assert StagedModel.PEAK - 2 <= peak <= StagedModel.PEAK + 2
     assert peak < trainer.global_step < 60
-    assert torch.equal(model.lm_head.weight, head_at(peak))
+    assert torch.equal(model.lm_head.weight, model.head_at(peak))
     # What SemanticGeometry saw last are the weights that training ended with.
     assert semgeom.history.records[-1].step == trainer.global_step
 
@@ -69,13 +63,13 @@ def test_the_gap_has_fallen_by_what_was_asked_for(tmp_path):
 
 def test_without_restoring_the_weights_are_those_it_ended_with(tmp_path):
     trainer, model = fit(tmp_path, geometry(), StopAfterPeak(restore_peak=False))
-    assert torch.equal(model.lm_head.weight, head_at(trainer.global_step))
+    assert torch.equal(model.lm_head.weight, model.head_at(trainer.global_step))
 
 
 def test_where_no_peak_is_confirmed_training_goes_on_and_the_last_weights_stay(tmp_path):
     trainer, model = fit(tmp_path, geometry(), StopAfterPeak(), keeper(tmp_path), steps=18)
     assert trainer.global_step == 18
-    assert torch.equal(model.lm_head.weight, head_at(18))
+    assert torch.equal(model.lm_head.weight, model.head_at(18))
 
 
 def test_a_peak_is_put_back_where_something_else_ended_the_run(tmp_path):
@@ -84,7 +78,7 @@ def test_a_peak_is_put_back_where_something_else_ended_the_run(tmp_path):
     trainer, model = fit(tmp_path, semgeom, stop, keeper(tmp_path), steps=40)
     assert trainer.global_step == 40
     peak = semgeom.mean_phases["unembedding"].peak_step
-    assert torch.equal(model.lm_head.weight, head_at(peak))
+    assert torch.equal(model.lm_head.weight, model.head_at(peak))
 
 
 def test_the_minimum_of_steps_is_kept(tmp_path):
@@ -117,7 +111,7 @@ def test_a_checkpoint_of_another_moment_is_told_and_left_alone(tmp_path):
 
     with pytest.warns(UserWarning, match="It is of another moment"):
         trainer, model = fit(tmp_path, semgeom, StopAfterPeak(), kept, Meddling(tmp_path / "x"))
-    assert torch.equal(model.lm_head.weight, head_at(trainer.global_step))
+    assert torch.equal(model.lm_head.weight, model.head_at(trainer.global_step))
 
 
 def test_a_fast_development_run_needs_no_checkpoint(tmp_path):
