@@ -8,19 +8,15 @@ there is not run again. Any rule can then be tried on the curves in seconds.
 """
 
 import argparse
-import logging
+import itertools
 import tempfile
-import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from detector_tables import BATCH, alarms_table, load, peaks_table
-from tqdm import tqdm
+from runs import markdown, quiet_trainer, run_all
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.settings import ufm
@@ -58,12 +54,9 @@ def with_controls(table):
 
 
 def collect(name, seed, steps, file):
-    """The curves of one run, unless they are there already; on one core."""
+    """The curves of one run, unless they are there already."""
     if file.exists():
         return
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
     made = setting_of(name, seed, steps)
     table = with_controls(made.table)
     options = {"every_n_steps": 1, "growth": None, "gram_size": 2} | made.capture
@@ -72,11 +65,8 @@ def collect(name, seed, steps, file):
         options |= {"probe": None, "unembedding": False}
         callbacks.append(SemanticGeometry(table, name=BATCH.replace(" ", "_"), **options))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = pl.Trainer(
-            max_steps=steps, accelerator="cpu", callbacks=callbacks, logger=False,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-            gradient_clip_val=made.clip, default_root_dir=folder,
-        )  # fmt: skip
+        where = {"gradient_clip_val": made.clip, "default_root_dir": folder}
+        trainer = quiet_trainer(steps, *callbacks, **where)
         trainer.fit(made.model, made.data)
     curves = {}
     for callback in callbacks:
@@ -95,17 +85,12 @@ def collect(name, seed, steps, file):
 def chance_table(seed, steps=40, draws=100_000):
     """How often the z of a meaningless attribute is large, in the weights of S1 at the peak."""
     made = network_setting("factored", seed)
-    trainer = pl.Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(made.model, made.data)
+    quiet_trainer(steps).fit(made.model, made.data)
     rows = made.model.lm_head.weight.detach()[: len(made.table)].double()
     unit = torch.nn.functional.normalize(rows - rows.mean(0))
     generator = torch.Generator().manual_seed(seed)
     levels = (2, 3, 4, 5)
-    yield "| values | " + " | ".join(f"z of {level} or more" for level in levels) + " |"
-    yield "|---" * (len(levels) + 1) + "|"
+    lines = []
     for a, values in enumerate(made.table.num_values):
         codes = torch.nn.functional.one_hot(made.table.codes[:, a]).double()
         same = []
@@ -115,7 +100,8 @@ def chance_table(seed, steps=40, draws=100_000):
         drawn = torch.cat(same)
         z = (drawn - drawn.mean()) / drawn.std()
         shares = [f"{(z >= level).double().mean():.5f}" for level in levels]
-        yield f"| {values} | " + " | ".join(shares) + " |"
+        lines.append([str(values), *shares])
+    return markdown(["values", *(f"z of {level} or more" for level in levels)], lines)
 
 
 def main():
@@ -127,16 +113,12 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/detector"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    jobs = {}
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for name in options.settings:
-            for seed in options.seeds:
-                steps = options.steps or STEPS[name]
-                file = options.out / f"{name}-{steps}-{seed}.npz"
-                jobs[pool.submit(collect, name, seed, steps, file)] = file
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
-            job.result()
-    curves = [curve for file in jobs.values() for curve in load(file)]
+    jobs = []
+    for name, seed in itertools.product(options.settings, options.seeds):
+        steps = options.steps or STEPS[name]
+        jobs.append((name, seed, steps, options.out / f"{name}-{steps}-{seed}.npz"))
+    run_all(collect, jobs)
+    curves = [curve for *_, file in jobs for curve in load(file)]
     tables = (peaks_table(curves), alarms_table(curves), chance_table(options.seeds[0]))
     text = "\n\n".join("\n".join(table) for table in tables)
     (options.out / "table.md").write_text(text + "\n")

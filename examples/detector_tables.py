@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from runs import markdown
 
 from lightning_semgeom import PhaseDetector
 from lightning_semgeom.capture.schedule import Schedule
@@ -125,8 +126,7 @@ def has_peak(curve):
 def peaks_table(curves):
     """How many peaks are found, and how late, by setting and by captures."""
     header = [f"{rule}: {what}" for rule in RULES for what in ("within 30 %", "delay")]
-    yield "| captures | curves | " + " | ".join(header) + " |"
-    yield "|---" * (len(header) + 2) + "|"
+    lines = []
     real = [curve for curve in curves if not curve.is_control and has_peak(curve)]
     by_setting = {(c.setting, c.kind): [] for c in real}
     for curve in real:
@@ -141,13 +141,14 @@ def peaks_table(curves):
             verdicts = [judge(c, SAMPLES[sample](c, k), rule) for k, c in enumerate(found)]
             cells += told(found, verdicts)
         where = f"{setting}, {kind}" + ("" if sample == "as captured" else f", {sample}")
-        yield f"| {where} | {len(found)} | " + " | ".join(cells) + " |"
+        lines.append([where, str(len(found)), *cells])
+    return markdown(["captures", "curves", *header], lines)
 
 
 def alarms_table(curves):
     """What is found where nothing is to be found."""
-    yield "| | curves | largest z | onsets, slow | onsets, quick | peaks, slow | peaks, quick |"
-    yield "|---" * 7 + "|"
+    counted = [f"{what}, {rule}" for what in ("onsets", "peaks") for rule in RULES]
+    lines = []
     groups = {
         f"shuffled attributes, {kind}": [c for c in curves if "#" in c.attribute and c.kind == kind]
         for kind in ("W", "H", BATCH)
@@ -165,4 +166,5 @@ def alarms_table(curves):
             onsets = [str(sum(v.onset is not None for v in of_rule)) for of_rule in verdicts]
             peaks = [str(sum(v.peak is not None for v in of_rule)) for of_rule in verdicts]
             top = max(c.zs.max() for c in found)
-            yield f"| {name} | {len(found)} | {top:.1f} | " + " | ".join(onsets + peaks) + " |"
+            lines.append([name, str(len(found)), f"{top:.1f}", *onsets, *peaks])
+    return markdown(["", "curves", "largest z", *counted], lines)

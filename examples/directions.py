@@ -10,13 +10,11 @@ the direction with a random half of the labels, and names the nearest of the oth
 """
 
 import argparse
-import logging
-import warnings
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from runs import markdown, quiet_trainer
 
 from lightning_semgeom import AttributeTable, concepts, directions
 from lightning_semgeom.settings.factored import FactoredData, FactoredModel, factored_attributes
@@ -28,16 +26,10 @@ NAMES = ["".join(map(str, codes)) for codes in TABLE.codes.tolist()]
 
 def train(steps, every, seed, folder):
     """Train S1 and keep its weights each `every` steps, as `step=10.ckpt` and so on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
     keep = ModelCheckpoint(
         folder, "{step}", every_n_train_steps=every, save_top_k=-1, enable_version_counter=False
     )
-    trainer = pl.Trainer(
-        max_steps=steps, accelerator="cpu", callbacks=[keep], logger=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(FactoredModel(seed), FactoredData())
+    quiet_trainer(steps, keep, enable_checkpointing=True).fit(FactoredModel(seed), FactoredData())
 
 
 def doubling(steps):
@@ -79,12 +71,6 @@ def nearest_unseen(weight, known, count=6):
         yield " ".join(names[:count])
 
 
-def markdown(head, lines):
-    """A table."""
-    lines = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def main():
     """Train, then read the checkpoints in order."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -108,8 +94,9 @@ def main():
         lines.append([str(step), *(f"{figure:.2f} ({chance:.2f})" for figure, chance in pairs)])
         nearest.append([str(step), *nearest_unseen(weight, known)])
     heads = ("explained", "cosine with the last", "orthants' AMI")
-    print(markdown(["step", *(f"{head}: {a}" for head in heads for a in TABLE.names)], lines))
-    print("\n" + markdown(["step", *(f"nearest to {a} = 0" for a in TABLE.names)], nearest))
+    columns = [f"{head}: {a}" for head in heads for a in TABLE.names]
+    print("\n".join(markdown(["step", *columns], lines)), end="\n\n")
+    print("\n".join(markdown(["step", *(f"nearest to {a} = 0" for a in TABLE.names)], nearest)))
 
 
 if __name__ == "__main__":

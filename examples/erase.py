@@ -17,6 +17,8 @@ from concept_erasure import LeaceEraser
 from sklearn.linear_model import LogisticRegression
 
 from lightning_semgeom import attribute_similarity
+from lightning_semgeom.capture.activations import HiddenCapture
+from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.settings import latent
 from lightning_semgeom.settings.recipe import CLASSES
 
@@ -38,12 +40,12 @@ model.eval()
 
 def run(tokens):
     """Features [n, 64] at the last position, and the labels that the model predicts."""
-    given = []
-    hook = model.final_norm.register_forward_hook(lambda *call: given.append(call[2][:, -1]))
+    batch = {"tokens": tokens, "labels": torch.arange(len(tokens))}
+    capture = HiddenCapture({"features": model.final_norm}, LabelReader("labels", "last", False))
+    capture.arm(batch, Share(limit=len(tokens)))
     with torch.no_grad():
-        predicted = model({"tokens": tokens})[:, :CLASSES].argmax(1)
-    hook.remove()
-    return given[0], predicted
+        predicted = model(batch)[:, :CLASSES].argmax(1)
+    return capture.collect()["features"].rows, predicted
 
 
 # The labels are in the order of their values' combinations, and so are fresh contexts.

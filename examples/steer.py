@@ -13,18 +13,14 @@ is a file under --out; one that is finished is not run again.
 import argparse
 import itertools
 import json
-import logging
 import statistics
-import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
-from multiprocessing import get_context
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from runs import quiet_trainer, run_all
 from steer_tables import COUNTS, NAMES, draw, table
-from tqdm import tqdm
 
 from lightning_semgeom import SemanticGeometry, directions, steer
 from lightning_semgeom.settings.controlled import network_setting
@@ -143,20 +139,13 @@ def looked_at(model, batch, attributes, seed):
 
 
 def run(setting, seed, steps, file):
-    """One run, unless it is there already; on one core."""
+    """One run, unless it is there already."""
     if file.exists():
         return
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
     made = network_setting(setting, seed)
     geometry = SemanticGeometry(made.table)
     keep = Keep(geometry)
-    trainer = pl.Trainer(
-        max_steps=steps, accelerator="cpu", callbacks=[geometry, keep], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=file.with_suffix(""),
-    )  # fmt: skip
+    trainer = quiet_trainer(steps, geometry, keep, default_root_dir=file.with_suffix(""))
     trainer.fit(made.model, made.data)
     found = {}
     for moment in ("init", "peak", "end"):
@@ -176,15 +165,13 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/steer"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    jobs = {}
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for setting, seed in itertools.product(options.settings, options.seeds):
-            file = options.out / f"{setting}-{options.steps}-{seed}.json"
-            jobs[pool.submit(run, setting, seed, options.steps, file)] = setting, file
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
-            job.result()
+    jobs = [
+        (setting, seed, options.steps, options.out / f"{setting}-{options.steps}-{seed}.json")
+        for setting, seed in itertools.product(options.settings, options.seeds)
+    ]
+    run_all(run, jobs)
     found = {setting: [] for setting in options.settings}
-    for setting, file in jobs.values():
+    for setting, *_, file in jobs:
         found[setting].append(json.loads(file.read_text()))
     text = "\n".join(table(found))
     (options.out / "table.md").write_text(text + "\n")

@@ -5,9 +5,9 @@ the predicted label has the value, and clean if its other attributes are still t
 """
 
 import statistics
-from math import sqrt
 
 import numpy as np
+from runs import markdown, paired_difference, spread
 
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
 
@@ -16,8 +16,13 @@ MOMENTS = ("init", "peak", "end")
 # Of a kind of direction, strength and attribute; the last: clean if a reached label were any one
 # with the value.
 COUNTS = ("trials", "reached", "clean", "by chance")
-# Student's t for a 95 % interval of the mean of so many.
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
+IN_FULL = (
+    *("", "weights", "site", "strength", "value reached", "others kept too", "that by chance"),
+    *("target's mean alone", "random", "shuffled", "kept - random", "kept - by chance"),
+)
+ABOUT_RUNS = (
+    *("", "weights", "step", "accuracy", "length of a move / of a row: block", "final_norm"),
+)
 
 
 def share(run, moment, site, kind, strength, what, attribute=None):
@@ -26,22 +31,6 @@ def share(run, moment, site, kind, strength, what, attribute=None):
     counts = [found[attribute]] if attribute else found.values()
     trials, hits = (sum(of[COUNTS.index(name)] for of in counts) for name in ("trials", what))
     return hits / trials
-
-
-def spread(values):
-    """Median and range."""
-    values = sorted(values)
-    return f"{statistics.median(values):.2f} ({values[0]:.2f} to {values[-1]:.2f})"
-
-
-def difference(ours, control):
-    """Mean of the seeds' differences, with its 95 % interval."""
-    differences = [a - b for a, b in zip(ours, control, strict=True)]
-    mean = round(statistics.mean(differences), 2) + 0.0  # no -0.00
-    if len(differences) not in T95:
-        return f"{mean:+.2f}"
-    error = T95[len(differences)] * statistics.stdev(differences) / sqrt(len(differences))
-    return f"{mean:+.2f} ± {error:.2f}"
 
 
 def places(found):
@@ -57,16 +46,6 @@ def strengths_of(runs):
     return list(next(iter(runs[0]["init"]["shares"].values()))["move"])
 
 
-def row(*cells):
-    """One line of a table."""
-    return "| " + " | ".join(cells) + " |"
-
-
-def head(*names):
-    """The first two lines of a table."""
-    return [row(*names), "|---" * len(names) + "|"]
-
-
 def table(found):
     """The lines of all tables, with a sentence before each."""
     strengths = strengths_of(next(iter(found.values())))
@@ -74,23 +53,21 @@ def table(found):
         "Share of trials in which the label's value became the target's and its other attributes",
         "stayed, by strength:",
         "",
-        *head("", "weights", "site", *strengths),
-        *by_strength(found, strengths),
+        *markdown(["", "weights", "site", *strengths], by_strength(found, strengths)),
         "",
         "In full. By chance: others kept if each reached label were any with the value. The",
         "columns after it are shares with others kept, and differences of them, mean and 95 %",
         "interval over seeds:",
         "",
-        *in_full(found, strengths),
+        *markdown(IN_FULL, in_full(found, strengths)),
         "",
         "By attribute at final_norm, value reached / others kept too:",
         "",
-        *head("", "attribute", "weights", *strengths),
-        *by_attribute(found, strengths),
+        *markdown(["", "attribute", "weights", *strengths], by_attribute(found, strengths)),
         "",
         "The runs:",
         "",
-        *about_runs(found),
+        *markdown(ABOUT_RUNS, about_runs(found)),
     ]
 
 
@@ -101,16 +78,11 @@ def by_strength(found, strengths):
             spread([share(run, moment, site, "move", s, "clean") for run in runs])
             for s in strengths
         ]
-        yield row(NAMES[setting], moment, site, *cells)
+        yield [NAMES[setting], moment, site, *cells]
 
 
 def in_full(found, strengths):
     """Shares beside those of the controls: a line a place and strength."""
-    yield from head(
-        *("", "weights", "site", "strength", "value reached", "others kept too"),
-        *("that by chance", "target's mean alone", "random", "shuffled"),
-        *("kept - random", "kept - by chance"),
-    )
     for setting, runs, moment, site in places(found):
         for s in strengths:
             of_kind = {
@@ -122,8 +94,8 @@ def in_full(found, strengths):
             shown += [(kind, "clean") for kind in ("target alone", "random", "shuffled")]
             cells = [spread(of_kind[key]) for key in shown]
             for control in (("random", "clean"), ("move", "by chance")):
-                cells.append(difference(of_kind["move", "clean"], of_kind[control]))
-            yield row(NAMES[setting], moment, site, s, *cells)
+                cells.append(paired_difference(of_kind["move", "clean"], of_kind[control]))
+            yield [NAMES[setting], moment, site, s, *cells]
 
 
 def by_attribute(found, strengths):
@@ -142,14 +114,11 @@ def by_attribute(found, strengths):
                         for what in ("reached", "clean")
                     ]
                     cells.append(" / ".join(f"{value:.2f}" for value in both))
-                yield row(NAMES[setting], attribute, moment, *cells)
+                yield [NAMES[setting], attribute, moment, *cells]
 
 
 def about_runs(found):
     """Steps, accuracy, and how long a move of strength 1 is."""
-    yield from head(
-        *("", "weights", "step", "accuracy", "length of a move / of a row: block", "final_norm")
-    )
     for setting, runs in found.items():
         for moment in MOMENTS:
             of = [run[moment] for run in runs]
@@ -159,7 +128,7 @@ def about_runs(found):
                 spread([one["lengths"][site] for one in of]) for site in ("block", "final_norm")
             ]
             told = f"{statistics.median(steps):.0f} ({steps[0]} to {steps[-1]})"
-            yield row(NAMES[setting], moment, told, *cells)
+            yield [NAMES[setting], moment, told, *cells]
 
 
 def draw(found, out):

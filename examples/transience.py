@@ -8,16 +8,13 @@ any other run (`lightning-semgeom report` shows them); one that is finished is n
 """
 
 import argparse
+import itertools
 import json
-import logging
-import warnings
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from tqdm import tqdm
+from runs import markdown, quiet_trainer, run_all
 from transience_tables import COLUMNS, NAMES, Run, draw, emergence, line, order
 
 from lightning_semgeom import SemanticGeometry, neural_collapse
@@ -81,22 +78,16 @@ class Watch(pl.Callback):
 
 
 def run(name, seed, steps, folder):
-    """One run, unless it is there already; on one core."""
+    """One run, unless it is there already."""
     if (folder / "done.json").exists():
         return
-    torch.set_num_threads(1)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
+    folder.mkdir(parents=True, exist_ok=True)
     made = setting_of(name, seed)
     control_table = made.table.shuffled(seed)
     geometry = SemanticGeometry(made.table, **made.capture)
     control = SemanticGeometry(control_table, name="semgeom_control", **made.capture)
     watch = Watch(geometry, made.table)
-    trainer = pl.Trainer(
-        max_steps=steps, accelerator="cpu", callbacks=[geometry, control, watch], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=folder,
-    )  # fmt: skip
+    trainer = quiet_trainer(steps, geometry, control, watch, default_root_dir=folder)
     trainer.fit(made.model, made.data)
     found = {"etf": watch.etf, "losses": watch.losses, "reached": watch.reached}
     (folder / "done.json").write_text(json.dumps(found))
@@ -110,21 +101,15 @@ def main():
     parser.add_argument("--steps", type=int, help="of each run (default: the setting's)")
     parser.add_argument("--out", type=Path, default=Path("runs/transience"))
     options = parser.parse_args()
-    jobs = {}
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for setting in options.settings:
-            steps = options.steps or STEPS.get(setting, UFM_STEPS)
-            for seed in options.seeds:
-                folder = options.out / f"{setting}-{steps}-{seed}"
-                folder.mkdir(parents=True, exist_ok=True)
-                jobs[pool.submit(run, setting, seed, steps, folder)] = setting, folder
-        for job in tqdm(as_completed(jobs), total=len(jobs), unit="run"):
-            job.result()
+    jobs = []
+    for setting, seed in itertools.product(options.settings, options.seeds):
+        steps = options.steps or STEPS.get(setting, UFM_STEPS)
+        jobs.append((setting, seed, steps, options.out / f"{setting}-{steps}-{seed}"))
+    run_all(run, jobs)
     found = {setting: [] for setting in options.settings}
-    for setting, folder in jobs.values():
+    for setting, *_, folder in jobs:
         found[setting].append(Run(folder))
-    text = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    text += [f"| {NAMES[s]} | " + " | ".join(line(runs)) + " |" for s, runs in found.items()]
+    text = markdown(["", *COLUMNS], ([NAMES[s], *line(runs)] for s, runs in found.items()))
     networks = {setting: runs for setting, runs in found.items() if setting in NETWORKS}
     if networks:
         text += ["", *order(networks)]

@@ -1,10 +1,10 @@
 """What the runs of transience.py left: the table, the figure, and the order of emergence."""
 
 import json
-import statistics
 from math import inf
 
 import numpy as np
+from runs import markdown, spread
 
 from lightning_semgeom import History
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
@@ -61,13 +61,6 @@ class Run:
         return sum(s.milestones.onset_step is not None for s in summaries(self.control))
 
 
-def spread(values, digits=2):
-    """Median and range."""
-    values = sorted(values)
-    low, middle, high = values[0], statistics.median(values), values[-1]
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
 COLUMNS = (
     "gap of W: peak", "at step", "asymmetry's peak / that", "end", "gap of H: start", "peak", "end",
     "ETF distance of W: peak", "then lowest", "at step", "end", "loss", "control onsets",
@@ -98,8 +91,8 @@ def line(runs):
 
 def order(found):
     """When each attribute emerges and peaks in the weights, and which comes first."""
-    yield "| | attribute | values | kappa | rank | onset: step | rank | peak: step | rank |"
-    yield "|---" * 9 + "|"
+    head = ("", "attribute", "values", "kappa", "rank", "onset: step", "rank", "peak: step", "rank")
+    lines = []
     for setting, runs in found.items():
         table = network_setting(setting, 0).table
         kappas = ufm.kernel_eigenvalues(table)
@@ -110,18 +103,10 @@ def order(found):
         tops = [[run.top_step(f"gap/{a}") for a in table.names] for run in runs]
         predicted = ranks([-round(kappa, 6) for kappa in kappas])
         for a, name in enumerate(table.names):
-            yield (
-                "| "
-                + " | ".join(
-                    [
-                        *(NAMES[setting], name, str(table.num_values[a])),
-                        *(f"{kappas[a]:.2f}", f"{predicted[a]:g}"),
-                        *ranked(onsets, a),
-                        *ranked(tops, a),
-                    ]
-                )
-                + " |"
-            )
+            attribute = NAMES[setting], name, str(table.num_values[a])
+            kernel = f"{kappas[a]:.2f}", f"{predicted[a]:g}"
+            lines.append([*attribute, *kernel, *ranked(onsets, a), *ranked(tops, a)])
+    return markdown(head, lines)
 
 
 def ranked(steps, a):
@@ -143,12 +128,12 @@ def ranks(values):
 def emergence(runs):
     """Steps at which the logits of each attribute reached 1, against the closed form."""
     table = factored.factored_attributes()
-    yield "| attribute | kappa | predicted step | measured step |"
-    yield "|---|---|---|---|"
+    lines = []
     for a, (name, kappa) in enumerate(zip(table.names, ufm.kernel_eigenvalues(table), strict=True)):
         predicted = ufm.emergence_time(kappa, ufm.WIDTH) / ufm.LEARNING_RATE
         measured = spread([run.reached[a] for run in runs], 0)
-        yield f"| {name} | {kappa:.2f} | {predicted:.0f} | {measured} |"
+        lines.append([name, f"{kappa:.2f}", f"{predicted:.0f}", measured])
+    return markdown(["attribute", "kappa", "predicted step", "measured step"], lines)
 
 
 def draw(found, out):

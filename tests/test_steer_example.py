@@ -80,9 +80,3 @@ def test_trials_are_counted_by_hand(example):
     assert clean.tolist() == [True, False, False]
     # One of the three labels with value 1 has both values wanted of the first, two of the second.
     assert chance.tolist() == pytest.approx([1 / 3, 2 / 3, 0])
-
-
-def test_the_interval_is_students_over_seeds(example):
-    tables = importlib.import_module("steer_tables")
-    assert tables.difference([0.5, 0.7], [0.1, 0.1]) == "+0.50 ± 1.27"
-    assert tables.difference([0.5], [0.1]) == "+0.40"

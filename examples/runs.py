@@ -1,0 +1,66 @@
+"""What the scripts with many runs share: a quiet Trainer, two processes with a bar, and tables."""
+
+import logging
+import statistics
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from math import sqrt
+from multiprocessing import get_context
+
+import lightning.pytorch as pl
+import torch
+from tqdm import tqdm
+
+
+def quiet_trainer(steps, *callbacks, **options):
+    """A Trainer on the CPU that says and writes nothing of its own."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
+    silent = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(
+        max_steps=steps, accelerator="cpu", callbacks=list(callbacks), **(silent | options)
+    )
+
+
+def run_all(work, jobs):
+    """Call `work(*job)` for each job in two processes of one thread each, with a progress bar.
+
+    `work` leaves its answer in a file, and does nothing where that is there already.
+    """
+    with ProcessPoolExecutor(
+        2, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        submitted = [pool.submit(work, *job) for job in jobs]
+        for done in tqdm(as_completed(submitted), total=len(submitted), unit="run"):
+            done.result()
+
+
+def markdown(head, lines):
+    """The lines of a table."""
+    first, *rest = ("| " + " | ".join(cells) + " |" for cells in (head, *lines))
+    return [first, "|---" * len(head) + "|", *rest]
+
+
+def spread(values, digits=2):
+    """Median and range."""
+    values = sorted(values)
+    low, middle, high = values[0], statistics.median(values), values[-1]
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def paired_difference(ours, theirs, digits=2):
+    """Mean of the differences seed by seed, with its 95 % interval (Student's t)."""
+    from scipy.stats import t
+
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    mean = round(statistics.mean(differences), digits) + 0.0  # no -0.00
+    if len(differences) < 2:
+        return f"{mean:+.{digits}f}"
+    error = statistics.stdev(differences) / sqrt(len(differences))
+    interval = t.ppf(0.975, len(differences) - 1) * error
+    return f"{mean:+.{digits}f} ± {interval:.{digits}f}"
