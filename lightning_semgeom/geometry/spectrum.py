@@ -20,21 +20,21 @@ def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[st
     """The figures of `spectrum` from the number of rows `[]` and C `[d, d]`, both fp64."""
     width = second.shape[0]
     squared = second.square().sum()
+    rank = torch.clamp(count - 1 if centered else count, max=width)
     shares = torch.linalg.eigvalsh(second / torch.clamp(count, min=1)).clamp(min=0)
     entropy = -torch.special.xlogy(shares, shares).sum()
     nan = torch.full_like(count, torch.nan)
     return {
-        "asymmetry": asymmetry(count, squared, width, centered),
+        "asymmetry": asymmetry(count, squared, rank),
         "participation_ratio": torch.where(count > 0, count.square() / squared, nan),
         "effective_rank": torch.where(count > 0, entropy.exp(), nan),
     }
 
 
-def asymmetry(count: Tensor, squared: Tensor, width: int, centered: bool) -> Tensor:
-    """`asymmetry` of `spectrum` from n `[]`, ||C||_F^2 `[]` and d."""
-    rank = torch.clamp(count - 1 if centered else count, max=width)
+def asymmetry(total: Tensor, squared: Tensor, rank: Tensor) -> Tensor:
+    """`asymmetry` of `spectrum` from sum and sum of squares of `rank` eigenvalues, all `[]`."""
     even = 1 / rank
-    return torch.where(rank > 1, (squared / count.square() - even) / (1 - even), torch.nan)
+    return torch.where(rank > 1, (squared / total.square() - even) / (1 - even), torch.nan)
 
 
 def spectrum(rows: Tensor, center: bool = True) -> dict[str, Tensor]:

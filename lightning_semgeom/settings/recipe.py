@@ -63,6 +63,7 @@ class LabelModel(pl.LightningModule):
         self.learning_rate = learning_rate
         self.eps = eps
         self.label_smoothing = label_smoothing
+        self.weight_decay = 1.0
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of the full batch."""
@@ -75,7 +76,11 @@ class LabelModel(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW and its warm-up."""
         optimizer = torch.optim.AdamW(
-            self.parameters(), self.learning_rate, betas=(0.9, 0.99), eps=self.eps, weight_decay=1.0
+            self.parameters(),
+            self.learning_rate,
+            betas=(0.9, 0.99),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
         )
         warm_up = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / WARM_UP)

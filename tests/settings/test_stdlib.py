@@ -1,8 +1,10 @@
+import re
+
 import pytest
 import torch
 
 from lightning_semgeom import AttributeTable
-from lightning_semgeom.settings import stdlib
+from lightning_semgeom.settings import stdlib, stdlib_text
 from tests import models
 
 TEXT = """def area(radius):
@@ -26,11 +28,13 @@ def text_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(text_file):
-    return stdlib.StdlibData(steps=6, vocab_size=400, batch_size=4, context=16, text=str(text_file))
+    return stdlib_text.StdlibData(
+        steps=6, vocab_size=400, batch_size=4, context=16, text=str(text_file)
+    )
 
 
 def test_the_standard_library_is_read_without_its_tests():
-    documents = stdlib.read_stdlib()
+    documents = stdlib_text.read_stdlib()
     assert len(documents) > 300
     assert sum(map(len, documents)) > 5_000_000
     assert any("class ArgumentParser" in document for document in documents)
@@ -56,13 +60,13 @@ def test_the_standard_library_is_read_without_its_tests():
     ],
 )
 def test_a_word_s_kind_and_case_are_read_off_its_text(word, kind, case):
-    assert stdlib._kind(word) == kind
+    assert stdlib_text._kind(word) == kind
     if word != "A":
-        assert stdlib._case(word) == case
+        assert stdlib_text._case(word) == case
 
 
 def test_the_table_has_a_row_a_token_with_a_leading_space_or_without(data):
-    table = stdlib.stdlib_attributes(data.tokenizer)
+    table = stdlib_text.stdlib_attributes(data.tokenizer)
     assert isinstance(table, AttributeTable)
     assert len(table) == data.tokenizer.get_vocab_size()
     assert table.names == ("kind", "space", "case")
@@ -81,8 +85,8 @@ def test_windows_are_text_of_the_corpus_and_depend_on_the_seed_alone(data, text_
     assert torch.equal(batches[0]["input_ids"], batches[0]["labels"])
     assert data.tokenizer.decode(batches[0]["input_ids"][0].tolist()) in text_file.read_text()
     options = {"vocab_size": 400, "batch_size": 4, "context": 16, "text": str(text_file)}
-    same = next(iter(stdlib.StdlibData(6, **options).train_dataloader()))["input_ids"]
-    other = next(iter(stdlib.StdlibData(6, seed=1, **options).train_dataloader()))["input_ids"]
+    same = next(iter(stdlib_text.StdlibData(6, **options).train_dataloader()))["input_ids"]
+    other = next(iter(stdlib_text.StdlibData(6, seed=1, **options).train_dataloader()))["input_ids"]
     assert torch.equal(same, batches[0]["input_ids"])
     assert not torch.equal(other, batches[0]["input_ids"])
     probe = list(data.probe_dataloader())
@@ -90,12 +94,35 @@ def test_windows_are_text_of_the_corpus_and_depend_on_the_seed_alone(data, text_
     assert not torch.equal(probe[0]["input_ids"], batches[0]["input_ids"])
 
 
+def test_documents_that_are_held_out_are_in_no_window_that_is_trained_on(tmp_path):
+    file = tmp_path / "text.txt"
+    paragraphs = [f"number{k} " * 60 for k in range(400)]
+    file.write_text("\n\n".join(paragraphs))
+    options = {"vocab_size": 400, "batch_size": 4, "context": 16, "text": str(file)}
+    data = stdlib_text.StdlibData(2000, held_out=0.25, **options)
+
+    def words(loader):
+        windows = torch.cat([batch["input_ids"] for batch in loader]).tolist()
+        texts = data.tokenizer.decode_batch(windows)
+        # Those at the edges of a window may be cut.
+        return {word for text in texts for word in re.findall(r"(?<= )number\d+(?= )", text)}
+
+    seen, unseen = words(data.train_dataloader()), words(data.held_out_dataloader())
+    seen |= words(data.probe_dataloader())
+    assert len(seen) > 100
+    assert len(unseen) > 50
+    assert not seen & unseen
+    assert len(list(data.held_out_dataloader())) == 64
+    with pytest.raises(ValueError, match="no document was held out"):
+        stdlib_text.StdlibData(6, **options).held_out_dataloader()
+
+
 def test_text_that_cannot_be_used_is_explained(tmp_path):
     with pytest.raises(ValueError, match=r"--text: '.*none.txt' cannot be read"):
-        stdlib.StdlibData(6, text=str(tmp_path / "none.txt"))
+        stdlib_text.StdlibData(6, text=str(tmp_path / "none.txt"))
     (tmp_path / "short.txt").write_text("a b")
     with pytest.raises(ValueError, match="a window of 64 needs more than that"):
-        stdlib.StdlibData(6, text=str(tmp_path / "short.txt"))
+        stdlib_text.StdlibData(6, text=str(tmp_path / "short.txt"))
 
 
 def test_the_model_trains_from_weights_that_the_seed_alone_decides(data, tmp_path):
