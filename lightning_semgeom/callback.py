@@ -68,10 +68,10 @@ class SemanticGeometry(pl.Callback):
         ValueError: if arguments contradict each other, or in `setup`, before training starts, if a
             module, a key or the table does not fit the model; the message says what would.
 
-    Example::
-
-        table = AttributeTable.from_dict({"colour": ["red", "red", "blue", "blue", None]})
-        trainer = Trainer(callbacks=[SemanticGeometry(table)])
+    Example:
+        >>> table = AttributeTable.from_dict({"colour": ["red", "red", "blue", "blue", None]})
+        >>> semgeom = SemanticGeometry(table, hidden="model.layers.*", shift_labels=True)
+        >>> trainer = pl.Trainer(callbacks=[semgeom], logger=False)
     """
 
     def __init__(

@@ -33,11 +33,16 @@ def test_the_detector_follows_any_curve_alone(tmp_path):
     assert done.stdout.split() == ["COLLAPSED", "50", "200", "450"], done.stderr
 
 
-def test_the_example_keeps_the_weights_of_the_largest_gap(tmp_path):
+def test_the_example_stops_past_the_peak_with_its_weights(tmp_path):
     done = run((ROOT / "examples/keep_the_peak.py").read_text(), tmp_path)
     assert done.returncode == 0, done.stderr
-    step = int(re.search(r"at step (\d+)", done.stdout).group(1))
+    peak, step = re.search(r"gap (.*) at step (\d+)", done.stdout).groups()
     assert f"step={step}.ckpt" in done.stdout
+    end, gap = re.search(
+        r"ended at step (\d+); the model's gap is (.*) again", done.stdout
+    ).groups()
+    assert gap == peak
+    assert int(step) < int(end) < 150
 
 
 def test_all_files_that_the_readme_links_are_there():

@@ -152,6 +152,12 @@ def neural_collapse(
 
     Raises:
         ValueError: if shapes do not fit or a label is K or more.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 0], [3, 0], [0, 1], [0, 3]])
+        >>> found = neural_collapse(rows, torch.tensor([0, 0, 1, 1]), num_classes=2)
+        >>> round(found["nc1_trace"].item(), 3)  # within a class 1, between them 2
+        0.5
     """
     _check_labels(rows, labels, num_classes)
     _check_classifier(classifier, bias, num_classes, rows.shape[1])
@@ -204,6 +210,13 @@ class NeuralCollapse(GeometryMetric):
 
     Raises:
         ValueError: if the classifier's weight is not `[num_classes, dim]`.
+
+    Example:
+        >>> metric = NeuralCollapse(num_classes=3, dim=3)
+        >>> for _ in range(2):
+        ...     metric.update(torch.eye(3), torch.arange(3))
+        >>> f"{metric.compute()['etf_distance'].item():.3f}"
+        '0.000'
     """
 
     plotted = _FIGURES

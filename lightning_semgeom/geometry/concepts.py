@@ -55,7 +55,13 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class Concepts:
-    """The leading directions of centred rows, and the clusters of their signs."""
+    """The leading directions of centred rows, and the clusters of their signs.
+
+    Example:
+        >>> found = concepts(torch.tensor([[3.0, 1], [2, -1], [-3, 1], [-2, -1]]), k=1)
+        >>> found.of_row.tolist(), [round(share, 2) for share in found.explained.tolist()]
+        ([1, 1, 0, 0], [0.87])
+    """
 
     directions: Tensor
     """fp64 `[k, d]`: v_j, of unit length; NaN beyond the rank of the rows."""

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """Where rows with one value of an attribute lie, seen from those with its other values."""
+    """Where rows with one value of an attribute lie, seen from those with its other values.
+
+    Example:
+        >>> from lightning_semgeom import AttributeTable
+        >>> table = AttributeTable.from_dict({"colour": ["red", "red", "blue"]})
+        >>> found = directions(torch.tensor([[1.0, 0], [3, 0], [0, 2]]), table)
+        >>> found["colour", "red"].vector.tolist()
+        [2.0, -2.0]
+    """
 
     vector: Tensor
     """fp64 `[d]`: v, as long as the means are apart; NaN where a value has no row, or all."""

@@ -84,6 +84,13 @@ class Spectrum(GeometryMetric):
         center: whether rows are centred: with the `mean` given to `update`, or where none is given
             with the mean of that update's own rows.
         kwargs: passed on to `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = Spectrum(dim=2, center=False)
+        >>> for row in torch.eye(2):
+        ...     metric.update(row[None])
+        >>> metric.compute()["participation_ratio"].item()
+        2.0
     """
 
     plotted = ("participation_ratio", "effective_rank")
