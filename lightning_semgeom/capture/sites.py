@@ -29,10 +29,9 @@ def compiled_around(model: nn.Module, name: str) -> str | None:
 
     Hooks on a submodule of compiled code are not called.
     """
-    if (
-        getattr(model, "_compiler_ctx", None) is not None
-    ):  # Lightning's mark of torch.compile(model)
-        return f"{type(model).__name__}"
+    # Lightning unwraps a compiled LightningModule and leaves this mark.
+    if getattr(model, "_compiler_ctx", None) is not None:
+        return type(model).__name__
     for wrapped, module in model.named_modules():
         in_place = getattr(module, "_compiled_call_impl", None) is not None
         if in_place or isinstance(module, OptimizedModule):

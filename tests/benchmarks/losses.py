@@ -1,0 +1,80 @@
+"""What the losses on cosines cost, forward and backward, as ratios measured side by side.
+
+Beside them stands the step of a language model that all of its tokens are drawn from: the logits of
+8192 positions, forward and backward.
+"""
+
+import argparse
+import statistics
+import sys
+
+import torch
+
+from lightning_semgeom import AttributeAlignment, AttributeTable, GramAnchor, GramDispersion
+from tests.benchmarks.geometry import NUM_VALUES, made, timed
+
+DRAWN = (1024, 2048, 4096, 8192)
+POSITIONS = 8192
+
+
+def logits_of(weight):
+    hidden = torch.randn(POSITIONS, weight.shape[1])
+
+    def step():
+        (hidden @ weight.T).square().mean().backward()
+        weight.grad = None
+
+    return step
+
+
+def step_of(loss, weight):
+    def step():
+        loss(weight).backward()
+        weight.grad = None
+
+    return step
+
+
+def anchor_of(weight, max_rows):
+    anchor = GramAnchor(warm_up=0, max_rows=max_rows)
+    anchor(weight)
+    state = anchor.get_extra_state() | {"top": 2.0}  # more than there can be: it is past its top
+    anchor.set_extra_state(state)
+    anchor(weight + 0.1 * torch.randn_like(weight))
+    assert anchor.holds
+    return anchor
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=50257)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    weight, codes = made(options.rows, options.width)
+    weight.requires_grad_()
+    columns = {f"a{m}": column.tolist() for m, column in zip(NUM_VALUES, codes.T, strict=True)}
+    table = AttributeTable.from_dict(columns)
+    sizes = (*DRAWN, options.rows)
+    makers = {
+        "anchor": lambda rows: anchor_of(weight.detach(), rows),
+        "alignment": lambda rows: AttributeAlignment(table, max_rows=rows),
+        "dispersion": lambda rows: GramDispersion(max_rows=rows),
+    }
+    logits = logits_of(weight)
+    print(f"{options.rows} rows of width {options.width}; shares of the logits of {POSITIONS}")
+    print("rows drawn  " + "".join(f"{size:>10}" for size in sizes))
+    for name, make in makers.items():
+        shares = []
+        for size in sizes:
+            step = step_of(make(size), weight)
+            step()
+            shares.append(
+                statistics.median(timed(step) / timed(logits) for _ in range(options.rounds))
+            )
+        print(f"{name:12}" + "".join(f"{share:10.1%}" for share in shares), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The example that trains to preserve structure: its probe by hand, and a small run of it."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+import torch
+
+from lightning_semgeom.settings.controlled import network_setting
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("preserve")
+
+
+def test_the_probe_is_right_where_attributes_are_plain_and_at_chance_where_they_are_noise(example):
+    codes = example.latent.latent_attributes().codes
+    fresh_codes = codes.repeat_interleave(4, dim=0)
+    plain = torch.eye(2)[codes[:, 0]], torch.eye(4)[codes[:, 1]]
+    known = torch.cat(plain, dim=1) * 3
+    fresh = known.repeat_interleave(4, dim=0)
+    assert example.few_shot(known, codes, fresh, fresh_codes, seed=0) == 1.0
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(len(codes), 8, generator=generator)
+    of_fresh = torch.randn(len(fresh_codes), 8, generator=generator)
+    # Two values and four: chance is the mean of 1/2 and 1/4.
+    assert example.few_shot(noise, codes, of_fresh, fresh_codes, 0) == pytest.approx(
+        0.375, abs=0.05
+    )
+
+
+@pytest.mark.parametrize("setting", ["factored", "latent"])
+def test_fresh_contexts_are_none_that_was_trained_on_and_have_their_labels_attributes(
+    example, setting
+):
+    made = network_setting(setting, 0)
+    trained = made.data.batch["tokens"]
+    fresh, labels = example.fresh_contexts(setting, 0)
+    assert len(fresh) == len(labels) == 256
+    assert not set(map(tuple, fresh.tolist())) & set(map(tuple, trained.tolist()))
+    if setting == "factored":
+        assert torch.equal(fresh[:, 2:5], trained[labels][:, 2:5])
+    else:  # most of a context's tokens are its value's synonyms
+        value = made.table.codes[labels, 0]
+        own = (fresh[:, 1:5] - 66) // 12 == value[:, None]
+        assert 0.8 < own.double().mean() < 0.97
+
+
+def run(folder, *arguments):
+    script = str(EXAMPLES / "preserve.py")
+    command = [sys.executable, "-W", "ignore", script, "--out", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def lines_of(table):
+    """The cells of each line of a table, by the first of them."""
+    lines = [line for line in table.splitlines()[2:] if line.startswith("| ")]
+    cells = [line.strip("| ").split(" | ") for line in lines]
+    return {name: rest for name, *rest in cells}
+
+
+def number(cell):
+    return float(cell.split()[0])
+
+
+@pytest.mark.processes
+def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
+    arguments = ("--settings", "latent", "--seeds", "0", "1", "--text-seeds", "0", "--steps", "120")
+    text = run(tmp_path, *arguments)
+    assert (tmp_path / "table.md").read_text().strip() in text
+    figures, differences, of_text = map(lines_of, text.split("\n\n|")[1:4])
+    assert len(figures) == 10
+    assert len(differences) == 9
+    assert len(of_text) == 4
+    peak, end = (number(figures["baseline"][k]) for k in (2, 3))
+    assert end < 0.8 * peak
+    for name in ("stop at the peak", "anchor (no attributes)"):
+        assert number(figures[name][3]) > 0.9 * peak
+        assert number(differences[name][1]) > 0.2
+    assert number(figures["alignment"][5]) > number(figures["baseline"][5]) + 0.2
+    assert number(differences["alignment to shuffled attributes"][3]) < 0
+    assert number(of_text["alignment of W, weight 1"][5]) > number(of_text["baseline"][5])
+    assert 4 < number(of_text["baseline"][0]) < 8
+    assert matplotlib.image.imread(tmp_path / "preserve.png").std() > 0.05
+    files = sorted(tmp_path.glob("*.json"))
+    assert len(files) == 2 * 9 + 4
+    before = [file.stat().st_mtime_ns for file in files]
+    assert run(tmp_path, *arguments) == text
+    assert [file.stat().st_mtime_ns for file in files] == before
