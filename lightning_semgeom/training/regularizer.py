@@ -6,7 +6,7 @@ if it stood in the step's own code, and so strategies, precision and accumulatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from math import isfinite
 from typing import Any, Literal
@@ -140,7 +140,10 @@ class GeometryRegularizer(pl.Callback):
         module = self._find(pl_module)
         if module is not None:
             self._handle = module.register_forward_hook(self._keep)
-        self._wrap(pl_module)
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        all_of_them = [c for c in callbacks if isinstance(c, GeometryRegularizer)]
+        if all_of_them[0] is self:  # one wrapper for all, so that there is one to take off
+            self._wrap(pl_module, all_of_them)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -177,17 +180,22 @@ class GeometryRegularizer(pl.Callback):
         )
         return module
 
-    def _wrap(self, model: pl.LightningModule) -> None:
+    def _wrap(self, model: pl.LightningModule, regularizers: Sequence[GeometryRegularizer]) -> None:
         own, step = vars(model).get("training_step"), model.training_step
 
         @wraps(step)
-        def with_loss(*arguments: Any, **named: Any) -> Any:
-            self._is_in_step = True
+        def with_losses(*arguments: Any, **named: Any) -> Any:
+            for regularizer in regularizers:
+                regularizer._is_in_step = True
             try:
                 outputs = step(*arguments, **named)
-                return outputs if outputs is None else self._added(model, outputs, *arguments[:1])
+                if outputs is not None:
+                    for regularizer in regularizers:
+                        outputs = regularizer._added(model, outputs, *arguments[:1])
+                return outputs
             finally:
-                self._is_in_step, self._output = False, None
+                for regularizer in regularizers:
+                    regularizer._is_in_step, regularizer._output = False, None
 
         def undo() -> None:
             if own is None:
@@ -195,7 +203,7 @@ class GeometryRegularizer(pl.Callback):
             else:
                 model.training_step = own  # type: ignore[method-assign]
 
-        model.training_step = with_loss  # type: ignore[method-assign]
+        model.training_step = with_losses  # type: ignore[method-assign]
         self._undo = undo
 
     def _unwrap(self) -> None:
