@@ -152,11 +152,11 @@ class GramAnchor(nn.Module):
     def _asymmetry(self, rows: Tensor) -> float:
         same_ones = RowDraw(self._draw.max_rows, self._seed)(len(rows), rows.device)
         found = unit_rows(rows, same_ones)
-        second = (found.unit.T @ found.unit).cpu().double()
+        second = found.unit.T @ found.unit
         leading = _largest_eigenvalue(second)
         total = second.trace() - leading
         squared = second.square().sum() - leading.square()
-        rank = torch.clamp(found.valid.sum().cpu().double() - 1, max=len(second)) - 1
+        rank = (found.valid.sum() - 1).clamp(max=len(second)) - 1
         return float(asymmetry(total, squared, rank))
 
     def _departure(self, rows: Tensor) -> Tensor:
@@ -176,10 +176,10 @@ class GramAnchor(nn.Module):
                 "each call or in none."
             )
         kept, known = self._kept("hidden", means), self._kept("labels", labels)
-        place = torch.searchsorted(known, labels).clamp(max=len(known) - 1)
-        common = (known[place] == labels).nonzero()[:, 0]
+        common = torch.isin(labels, known).nonzero()[:, 0]
         drawn = common[self._draw(len(common), common.device)]
-        return gram_difference(unit_rows(means, drawn), kept[place[drawn]])
+        place = torch.searchsorted(known, labels[drawn])
+        return gram_difference(unit_rows(means, drawn), kept[place])
 
     def _kept(self, name: str, like: Tensor) -> Tensor:
         """What is kept, where `like` lies."""

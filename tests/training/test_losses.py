@@ -312,6 +312,13 @@ def test_labels_of_which_none_is_known_give_zero():
         assert value.item() == 0
 
 
+def test_an_anchor_without_a_common_label_holds_the_unembedding_alone():
+    for kept, now in ((-1, 0), (0, -1), (1, 2)):
+        anchor = anchored(rows_of(5), rows_of(1), torch.full((9,), kept))
+        value = anchor(rows_of(5), rows_of(2), torch.full((9,), now))
+        assert float(value) == pytest.approx(0, abs=1e-12)
+
+
 def test_under_autocast_and_in_bf16_the_loss_is_taken_in_fp32():
     rows = rows_of(3, 40, 8, torch.float32)
     for name, loss in losses(40).items():
