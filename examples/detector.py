@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from detector_tables import BATCH, alarms_table, load, peaks_table
-from runs import markdown, quiet_trainer, run_all
+from many_runs import markdown, quiet_trainer, run_all
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.settings import ufm

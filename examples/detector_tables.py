@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from runs import markdown
+from many_runs import markdown
 
 from lightning_semgeom import PhaseDetector
 from lightning_semgeom.capture.schedule import Schedule

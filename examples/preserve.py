@@ -15,9 +15,9 @@ from pathlib import Path
 
 import preserve_text
 import torch
+from many_runs import quiet_trainer, run_all
 from preserve_regimes import NAMES, regime
 from preserve_tables import controlled_tables, draw, text_tables
-from runs import quiet_trainer, run_all
 from sklearn.linear_model import LogisticRegression
 
 from lightning_semgeom import SemanticGeometry, attribute_similarity

@@ -1,8 +1,8 @@
 """What the runs of preserve.py left: tables of figures and of paired differences."""
 
+from many_runs import markdown, paired_difference, spread
 from preserve_regimes import NAMES
 from preserve_text import NAMES as TEXT_NAMES
-from runs import markdown, paired_difference, spread
 
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
 

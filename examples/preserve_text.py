@@ -4,7 +4,7 @@ import json
 import tempfile
 
 import torch
-from runs import quiet_trainer
+from many_runs import quiet_trainer
 
 from lightning_semgeom import AttributeAlignment, GeometryRegularizer, GramAnchor, SemanticGeometry
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from runs import quiet_trainer, run_all
+from many_runs import quiet_trainer, run_all
 from steer_tables import COUNTS, NAMES, draw, table
 
 from lightning_semgeom import SemanticGeometry, directions, steer

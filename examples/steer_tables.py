@@ -7,7 +7,7 @@ the predicted label has the value, and clean if its other attributes are still t
 import statistics
 
 import numpy as np
-from runs import markdown, paired_difference, spread
+from many_runs import markdown, paired_difference, spread
 
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from runs import markdown, quiet_trainer, run_all
+from many_runs import markdown, quiet_trainer, run_all
 from transience_tables import COLUMNS, NAMES, Run, draw, emergence, line, order
 
 from lightning_semgeom import SemanticGeometry, neural_collapse

@@ -4,7 +4,7 @@ import json
 from math import inf
 
 import numpy as np
-from runs import markdown, spread
+from many_runs import markdown, spread
 
 from lightning_semgeom import History
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
