@@ -49,8 +49,9 @@ def markdown(head, lines):
 def spread(values, digits=2):
     """Median and range."""
     values = sorted(values)
-    low, middle, high = values[0], statistics.median(values), values[-1]
-    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    found = statistics.median(values), values[0], values[-1]
+    middle, low, high = (f"{round(value, digits) + 0.0:.{digits}f}" for value in found)  # no -0.00
+    return f"{middle} ({low} to {high})"
 
 
 def paired_difference(ours, theirs, digits=2):
