@@ -107,7 +107,7 @@ def mean_gap(run):
 
 def draw(found, out):
     """A panel a setting: few-shot accuracy on fresh contexts against the gap of W that was kept."""
-    figure = new_figure(5.5 * len(found), 4.5)
+    figure = new_figure(5 * len(found), 5)
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for axis, (setting, by_regime) in zip(axes, found.items(), strict=True):
         for k, (name, runs) in enumerate(by_regime.items()):
@@ -120,5 +120,6 @@ def draw(found, out):
         axis.set_xlabel("gap of W at the end, of the baseline's peak")
         axis.grid(True, color="#EEEEEE")
     axes[0].set_ylabel("few-shot accuracy on fresh contexts")
-    axes[-1].legend(fontsize=8)
+    lines, names = axes[0].get_legend_handles_labels()
+    figure.legend(lines, names, loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(out, dpi=110)

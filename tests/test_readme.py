@@ -45,6 +45,16 @@ def test_the_example_stops_past_the_peak_with_its_weights(tmp_path):
     assert int(step) < int(end) < 150
 
 
+def test_the_tables_of_the_examples_stand_in_the_readme_as_they_were_made():
+    made = [file.read_text().splitlines() for file in (ROOT / "examples/tables").glob("*.md")]
+    lines = {line for of_file in made for line in of_file}
+    text = (ROOT / "README.md").read_text()
+    own = text[text.index("## Keep it") : text.index("## Many processes")]
+    shown = [line for line in own.splitlines() if re.search(r"±|\(0\.\d+ to", line)]
+    assert len(shown) > 40
+    assert not set(shown) - lines
+
+
 def test_all_files_that_the_readme_links_are_there():
     for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / link).exists(), link
