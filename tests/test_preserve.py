@@ -84,7 +84,7 @@ def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
     peak, end = (number(figures["baseline"][k]) for k in (2, 3))
     assert end < 0.8 * peak
     for name in ("stop at the peak", "anchor (no attributes)"):
-        assert number(figures[name][3]) > 0.9 * peak
+        assert number(figures[name][3]) > 0.8 * peak
         assert number(differences[name][1]) > 0.2
     assert number(figures["alignment"][5]) > number(figures["baseline"][5]) + 0.2
     assert number(differences["alignment to shuffled attributes"][3]) < 0
