@@ -39,16 +39,19 @@ class StopAfterPeak(pl.Callback):
             finds no ModelCheckpoint that keeps the peak.
 
     Example:
+        >>> from tempfile import TemporaryDirectory
         >>> from lightning_semgeom.settings.factored import (
         ...     FactoredData, FactoredModel, factored_attributes,
         ... )
         >>> semgeom = SemanticGeometry(factored_attributes())
-        >>> trainer = pl.Trainer(
-        ...     max_steps=2000, callbacks=[semgeom, StopAfterPeak(restore_peak=False)],
-        ...     accelerator="cpu", logger=False, enable_checkpointing=False,
-        ...     enable_progress_bar=False, enable_model_summary=False,
-        ... )
-        >>> trainer.fit(FactoredModel(), FactoredData())
+        >>> with TemporaryDirectory() as folder:
+        ...     trainer = pl.Trainer(
+        ...         max_steps=2000, callbacks=[semgeom, StopAfterPeak(restore_peak=False)],
+        ...         accelerator="cpu", logger=False, enable_checkpointing=False,
+        ...         enable_progress_bar=False, enable_model_summary=False,
+        ...         default_root_dir=folder,
+        ...     )
+        ...     trainer.fit(FactoredModel(), FactoredData())
         >>> trainer.global_step < 100
         True
     """
