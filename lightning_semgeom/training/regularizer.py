@@ -128,7 +128,7 @@ class GeometryRegularizer(pl.Callback):
         _check(
             not isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy),
             f"{type(trainer.strategy).__name__} keeps weights flat and in pieces. Use "
-            "ModelParallelStrategy (FSDP2), or add the loss in training_step.",
+            "ModelParallelStrategy (FSDP2).",
         )
         # A model that is built in configure_model is not there yet; on_train_start looks then.
         if not is_overridden("configure_model", pl_module):
@@ -222,9 +222,11 @@ class GeometryRegularizer(pl.Callback):
             sites["hidden"], sites["labels"] = self._hidden_rows(batch)
         found = self.loss(**sites)
         model.log(f"semgeom_loss/{self.name}", found.detach(), on_step=True, on_epoch=False)
-        if isinstance(outputs, Mapping):
+        if isinstance(outputs, Tensor):
+            return outputs + self.weight * found
+        if isinstance(outputs, Mapping) and "loss" in outputs:
             return {**outputs, "loss": outputs["loss"] + self.weight * found}
-        return outputs + self.weight * found
+        return outputs  # Lightning says what is wrong with it
 
     def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Keep the first output of a training step; later ones may be recomputed for a backward."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -139,6 +140,16 @@ def test_a_step_may_answer_with_a_mapping_or_with_nothing(tmp_path):
         warnings.filterwarnings("ignore", message=".*returned `None`")
         fit(tmp_path, Telling(), regularizer(make_loss("dispersion")), watch, max_steps=6)
     assert watch.seen[:6] == [0, 1, 2, None, 4, 5]
+
+
+class Wrong(models.TinyModel):
+    def training_step(self, batch, batch_idx):
+        return {"losses": super().training_step(batch, batch_idx)}
+
+
+def test_a_step_without_a_loss_is_explained_by_lightning(tmp_path):
+    with pytest.raises(MisconfigurationException, match="the 'loss' key"):
+        fit(tmp_path, Wrong(), regularizer(make_loss("dispersion")))
 
 
 class Checkpointed(models.TinyModel):
