@@ -1,17 +1,11 @@
 """What the example scripts share."""
 
-import importlib
-from pathlib import Path
-
 import pytest
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture
-def many_runs(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module("many_runs")
+def many_runs(imported):
+    return imported("many_runs")
 
 
 def test_the_interval_is_students_over_seeds(many_runs):

@@ -1,35 +1,21 @@
 """The example that steers, as a user runs it: shares, a figure, and nothing twice."""
 
-import importlib
-import subprocess
-import sys
-from pathlib import Path
-
 import matplotlib.image
 import pytest
 import torch
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from tests.examples import scripts
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module("steer")
-
-
-def run(folder, *arguments):
-    script = str(EXAMPLES / "steer.py")
-    command = [sys.executable, "-W", "ignore", script, "--out", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def example(imported):
+    return imported("steer")
 
 
 @pytest.mark.processes
 def test_a_value_is_reached_by_its_direction_and_not_by_a_random_one(tmp_path):
     arguments = ("--seeds", "0", "--steps", "60", "--settings", "latent")
-    text = run(tmp_path, *arguments)
+    text = scripts.run("steer", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     full = {tuple(cells[1:4]): cells[4:] for cells in lines if len(cells) == 12}
@@ -46,7 +32,7 @@ def test_a_value_is_reached_by_its_direction_and_not_by_a_random_one(tmp_path):
     assert matplotlib.image.imread(tmp_path / "steer.png").std() > 0.05
     (file,) = tmp_path.glob("latent-60-0.json")
     before = file.stat().st_mtime_ns
-    assert run(tmp_path, *arguments) == text
+    assert scripts.run("steer", "--out", tmp_path, *arguments) == text
     assert file.stat().st_mtime_ns == before
 
 

@@ -1,24 +1,17 @@
 """The example that erases an attribute, as a user runs it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "examples/erase.py"
+from tests.examples import scripts
+
 CHANCE = {"a": 0.5, "b": 0.25}
 
 
 @pytest.mark.processes
 def test_what_is_erased_is_gone_and_the_other_attribute_stays(tmp_path):
     pytest.importorskip("concept_erasure")
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), "--seeds", "0", "1"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "|" in line]
+    text = scripts.run("erase", "--seeds", "0", "1", cwd=tmp_path)
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if "|" in line]
     found = {
         tuple(cells[:2]): [float(cell.split()[0]) for cell in cells[2:]] for cells in lines[2:]
     }

@@ -1,26 +1,15 @@
 """The example that runs all settings, as a user does: a table, a figure, and nothing twice."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import matplotlib.image
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "examples/transience.py"
-
-
-def run(folder, *arguments):
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), "--out", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.examples import scripts
 
 
 @pytest.mark.processes
 def test_each_setting_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
     arguments = ("--seeds", "0", "--steps", "300", "--settings", "factored", "preconditioned")
-    table = run(tmp_path, *arguments)
+    table = scripts.run("transience", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in table
     lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
     cells = {line[0].removeprefix("| "): line[1:] for line in reversed(lines)}
@@ -39,5 +28,5 @@ def test_each_setting_has_its_line_and_a_finished_run_is_not_run_again(tmp_path)
     files = sorted(tmp_path.glob("*/semgeom/history.jsonl"))
     assert len(files) == 2
     before = [file.stat().st_mtime_ns for file in files]
-    assert run(tmp_path, *arguments) == table
+    assert scripts.run("transience", "--out", tmp_path, *arguments) == table
     assert [file.stat().st_mtime_ns for file in files] == before

@@ -1,23 +1,17 @@
 """The example that measures the phase rule: its tables against curves whose truth is known."""
 
-import importlib
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightning_semgeom import PhaseDetector
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from tests.examples import scripts
 
 
 @pytest.fixture
-def tables(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module("detector_tables")
+def tables(imported):
+    return imported("detector_tables")
 
 
 def bump(steps, centre):
@@ -100,13 +94,10 @@ def test_means_are_those_of_the_attributes(tables, tmp_path):
 
 @pytest.mark.processes
 def test_the_example_collects_judges_and_does_not_run_twice(tmp_path):
-    command = [sys.executable, "-W", "ignore", str(EXAMPLES / "detector.py")]
-    command += ["--out", str(tmp_path), "--seeds", "0", "--settings", "factored", "plain"]
-    command += ["--steps", "300"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "table.md").read_text().strip() in done.stdout
-    cells = {line.split(" | ")[0]: line.split(" | ")[1:] for line in done.stdout.splitlines()}
+    arguments = ("--seeds", "0", "--settings", "factored", "plain", "--steps", "300")
+    text = scripts.run("detector", "--out", tmp_path, *arguments)
+    assert (tmp_path / "table.md").read_text().strip() in text
+    cells = {line.split(" | ")[0]: line.split(" | ")[1:] for line in text.splitlines()}
     assert cells["| factored, W"][:2] == ["4", "4 of 4"]  # a, b, c and their mean
     assert cells["| plain features model"][0] == "8"
     for name in ("| shuffled attributes, W", "| plain features model"):
@@ -114,6 +105,5 @@ def test_the_example_collects_judges_and_does_not_run_twice(tmp_path):
     shares = [float(share) for share in cells["| 2"][:2]]
     assert shares[0] > shares[1] > 0
     before = [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("*.npz"))]
-    again = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    assert again.stdout == done.stdout
+    assert scripts.run("detector", "--out", tmp_path, *arguments) == text
     assert [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("*.npz"))] == before

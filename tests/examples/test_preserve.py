@@ -1,23 +1,16 @@
 """The example that trains to preserve structure: its probe by hand, and a small run of it."""
 
-import importlib
-import subprocess
-import sys
-from pathlib import Path
-
 import matplotlib.image
 import pytest
 import torch
 
 from lightning_semgeom.settings.controlled import network_setting
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from tests.examples import scripts
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    return importlib.import_module("preserve")
+def example(imported):
+    return imported("preserve")
 
 
 def test_the_probe_is_right_where_attributes_are_plain_and_at_chance_where_they_are_noise(example):
@@ -53,14 +46,6 @@ def test_fresh_contexts_are_none_that_was_trained_on_and_have_their_labels_attri
         assert 0.8 < own.double().mean() < 0.97
 
 
-def run(folder, *arguments):
-    script = str(EXAMPLES / "preserve.py")
-    command = [sys.executable, "-W", "ignore", script, "--out", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def lines_of(table):
     """The cells of each line of a table, by the first of them."""
     lines = [line for line in table.splitlines()[2:] if line.startswith("| ")]
@@ -75,7 +60,7 @@ def number(cell):
 @pytest.mark.processes
 def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
     arguments = ("--settings", "latent", "--seeds", "0", "--text-seeds", "0", "--steps", "120")
-    text = run(tmp_path, *arguments)
+    text = scripts.run("preserve", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
     figures, differences, of_text = map(lines_of, text.split("\n\n|")[1:4])
     assert len(figures) == 10
@@ -94,5 +79,5 @@ def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
     files = sorted(tmp_path.glob("*.json"))
     assert len(files) == 9 + 4
     before = [file.stat().st_mtime_ns for file in files]
-    assert run(tmp_path, *arguments) == text
+    assert scripts.run("preserve", "--out", tmp_path, *arguments) == text
     assert [file.stat().st_mtime_ns for file in files] == before

@@ -1,19 +1,8 @@
 """The example that reads the checkpoints of a run, as a user does."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "examples/directions.py"
-
-
-def run(folder, *arguments):
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), "--out", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from tests.examples import scripts
 
 
 def tables(text):
@@ -34,7 +23,7 @@ def number(cell):
 @pytest.mark.processes
 def test_directions_form_from_checkpoint_to_checkpoint(tmp_path):
     options = ("--steps", "50", "--every", "10", "--seeds", "0", "1")
-    text = run(tmp_path, *options)
+    text = scripts.run("directions", "--out", tmp_path, *options)
     figures, nearest = tables(text)
     assert list(figures) == list(nearest) == ["10", "20", "40", "50"]
     for attribute in "ab":
@@ -54,5 +43,5 @@ def test_directions_form_from_checkpoint_to_checkpoint(tmp_path):
     files = sorted(tmp_path.glob("*/*.ckpt"))
     assert len(files) == 2 * 5
     before = [file.stat().st_mtime_ns for file in files]
-    assert run(tmp_path, *options) == text
+    assert scripts.run("directions", "--out", tmp_path, *options) == text
     assert [file.stat().st_mtime_ns for file in files] == before
