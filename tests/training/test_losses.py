@@ -102,6 +102,20 @@ def test_the_losses_are_those_of_loops_over_pairs(shape):
     assert float(anchored(kept)(rows)) == pytest.approx(slow_anchor(rows, kept), abs=1e-9)
 
 
+def test_where_all_rows_are_labelled_the_target_is_the_centred_attribute_kernel():
+    codes = np.stack([np.arange(12) % 3, np.arange(12) // 5], axis=1)
+    table = AttributeTable.from_dict({"a": codes[:, 0].tolist(), "b": codes[:, 1].tolist()})
+    kernel = (codes[:, None] == codes[None]).mean(2)
+    centring = np.eye(12) - 1 / 12
+    kernel = centring @ kernel @ centring
+    lengths = np.sqrt(np.diag(kernel))
+    target = kernel / lengths / lengths[:, None]
+    rows = rows_of(3, 12)
+    units, _ = oracles.unit_rows(rows)
+    squares = (units @ units.T - target)[~np.eye(12, dtype=bool)] ** 2
+    assert float(AttributeAlignment(table)(rows)) == pytest.approx(squares.mean(), abs=1e-12)
+
+
 @pytest.mark.parametrize("count", [5, 40])  # fewer rows and more than dimensions
 def test_in_fp32_the_losses_are_right_to_a_few_digits(count):
     rows, kept = rows_of(0, count, 8, torch.float32), rows_of(1, count, 8, torch.float32)
