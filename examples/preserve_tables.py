@@ -16,11 +16,15 @@ FIGURES = {
     "few-shot accuracy": lambda run, end: end["few-shot"],
     "gap on fresh contexts": lambda run, end: end["gaps"]["fresh"],
 }
-DIGITS = {"loss": 3}
 # Gaps at the end as shares of the peak of the same seed's baseline.
 KEPT = {"W kept": "end", "H kept": "H: end"}
 COMPARED = ("loss", *KEPT, "few-shot accuracy", "gap on fresh contexts")
 LEAD = "few-shot accuracy less that of the initial weights"
+
+
+def digits(figure):
+    """Decimal places of a figure."""
+    return 3 if figure == "loss" else 2
 
 
 def column(runs, figure, moment="end"):
@@ -37,8 +41,9 @@ def kept(runs, baseline, which):
 def controlled_tables(found):
     """Two tables for each setting; `found`: setting -> regime -> runs."""
     for setting, by_regime in found.items():
-        yield from (f"{setting}, medians and ranges over seeds:", "")
-        yield from markdown(["", *FIGURES], figure_lines(by_regime))
+        told = "kept: the gap at the end as a share of the baseline's peak"
+        yield from (f"{setting}, medians and ranges over seeds; {told}:", "")
+        yield from markdown(["", *FIGURES, *KEPT], figure_lines(by_regime))
         yield from ("", f"{setting}, seed by seed less the baseline, mean and 95 % interval:", "")
         yield from markdown(["", *COMPARED, LEAD], difference_lines(by_regime))
         yield ""
@@ -46,15 +51,15 @@ def controlled_tables(found):
 
 def figure_lines(by_regime):
     """The initial weights, then a line a regime."""
-    start = {"baseline": by_regime["baseline"]}
-    for moment, regimes in (("start", start), ("end", by_regime)):
-        for name, runs in regimes.items():
-            cells = [
-                "-" if moment == "start" and "peak" in figure
-                else spread(column(runs, figure, moment), DIGITS.get(figure, 2))
-                for figure in FIGURES
-            ]  # fmt: skip
-            yield ["initial weights" if moment == "start" else NAMES[name], *cells]
+    baseline = by_regime["baseline"]
+    cells = [
+        "-" if "peak" in figure else spread(column(baseline, figure, "start"), digits(figure))
+        for figure in FIGURES
+    ]
+    yield ["initial weights", *cells, *("-" for _ in KEPT)]
+    for name, runs in by_regime.items():
+        cells = [spread(column(runs, figure), digits(figure)) for figure in FIGURES]
+        yield [NAMES[name], *cells, *(spread(kept(runs, baseline, which)) for which in KEPT)]
 
 
 def difference_lines(by_regime):
@@ -67,7 +72,7 @@ def difference_lines(by_regime):
                 kept(of, baseline, figure) if figure in KEPT else column(of, figure)
                 for of in (runs, baseline)
             )
-            cells.append(paired_difference(ours, theirs, DIGITS.get(figure, 2)))
+            cells.append(paired_difference(ours, theirs, digits(figure)))
         probe = "few-shot accuracy"
         lead = paired_difference(column(runs, probe), column(baseline, probe, "start"))
         yield [NAMES[name], *(["-"] * len(COMPARED) if name == "baseline" else cells), lead]
