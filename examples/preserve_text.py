@@ -14,7 +14,6 @@ NAMES = {
     "alignment": "alignment of W, weight 1",
     "decay": "weight decay 1",
 }
-STEPS = 1200
 HELD_OUT = 0.1  # of the files
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.rank_zero import (  # type: ignore[attr-defined
 from typing_extensions import override
 
 from lightning_semgeom.callback import SemanticGeometry
+from lightning_semgeom.faults import attempted
 from lightning_semgeom.phases import PhaseDetector
 
 
@@ -131,8 +132,8 @@ class StopAfterPeak(pl.Callback):
         if trainer.strategy.reduce_boolean_decision(is_past, all=False):
             trainer.should_stop = True
             rank_zero_info(
-                f"StopAfterPeak: {self._monitors[0]} peaked at step {detector.peak_step} and has "
-                f"fallen to {gap:.3f} at step {self._seen}: training is to end."
+                f"StopAfterPeak: {self._monitors[0]} is past its peak of step "
+                f"{detector.peak_step}; training is to end at step {self._seen}."
             )
 
     @override
@@ -153,11 +154,20 @@ class StopAfterPeak(pl.Callback):
                 "last ones."
             )
             return
-        strategy = trainer.strategy
-        # This run wrote it, or the one that it resumed: as safe to load as the latter's ckpt_path.
-        checkpoint = strategy.load_checkpoint(keeper.best_model_path, weights_only=False)
-        strategy.load_model_state_dict(checkpoint, strict=pl_module.strict_loading)
+        fault = attempted(self._restore, keeper.best_model_path, trainer, pl_module)
+        if fault is not None:
+            # The run is over and its last weights are sound: not a reason to end with an error.
+            rank_zero_warn(
+                f"StopAfterPeak: the weights of the peak could not be put back from "
+                f"'{keeper.best_model_path}': {type(fault).__name__}: {fault}"
+            )
+            return
         rank_zero_info(f"StopAfterPeak: the weights are those of step {detector.peak_step} again.")
+
+    def _restore(self, path: str, trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        # This run wrote it, or the one that it resumed: as safe to load as the latter's ckpt_path.
+        checkpoint = trainer.strategy.load_checkpoint(path, weights_only=False)
+        trainer.strategy.load_model_state_dict(checkpoint, strict=model.strict_loading)
 
     @property
     def _following(self) -> PhaseDetector:

@@ -1,4 +1,5 @@
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -111,6 +112,18 @@ def test_a_checkpoint_of_another_moment_is_told_and_left_alone(tmp_path):
 
     with pytest.warns(UserWarning, match="It is of another moment"):
         trainer, model = fit(tmp_path, semgeom, StopAfterPeak(), kept, Meddling(tmp_path / "x"))
+    assert torch.equal(model.lm_head.weight, model.head_at(trainer.global_step))
+
+
+def test_a_checkpoint_that_is_gone_is_told_and_the_last_weights_stay(tmp_path):
+    kept = keeper(tmp_path)
+
+    class Deleting(ModelCheckpoint):
+        def on_train_end(self, trainer, pl_module):
+            Path(kept.best_model_path).unlink()
+
+    with pytest.warns(UserWarning, match="could not be put back from .*FileNotFoundError"):
+        trainer, model = fit(tmp_path, geometry(), StopAfterPeak(), kept, Deleting(tmp_path / "x"))
     assert torch.equal(model.lm_head.weight, model.head_at(trainer.global_step))
 
 
