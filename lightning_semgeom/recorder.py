@@ -66,11 +66,10 @@ class Recorder:
         """Put the figures of `site` into the record and tell its phase detectors."""
         step = self.begun_step
         self.pictures[site] = picture
-        gaps = {"gap", *(f"gap/{attribute}" for attribute in self.attributes)}
         for key, value in values.items():
             self.values[f"{self.name}_{site}/{key}"] = value
-            if key in gaps:
-                self._monitored[f"{self.name}_{site}/{key}"] = value
+        for key in ("gap", *(f"gap/{attribute}" for attribute in self.attributes)):
+            self._monitored[f"{self.name}_{site}/{key}"] = values[key]
         for attribute in self.attributes:
             detector = self.phases[site, attribute]
             had_collapsed = detector.collapse_step is not None

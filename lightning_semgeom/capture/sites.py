@@ -172,7 +172,9 @@ def _answered(names: dict[str, nn.Module], method: str) -> tuple[str, nn.Module]
         ask: Callable[[], nn.Module | None] | None = getattr(module, method, None)
         try:
             answer = ask() if callable(ask) else None
-        except (AttributeError, NotImplementedError):  # a model without such a layer
+        except (AttributeError, NotImplementedError):
+            # How transformers, and wrappers that hand attributes on, say that a model has no such
+            # layer: the next rule looks, and where none finds one the error names candidates.
             answer = None
         if isinstance(answer, nn.Module) and _has_matrix(answer):
             found = next((name for name, m in names.items() if m is answer), owner)

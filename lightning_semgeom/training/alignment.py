@@ -85,17 +85,16 @@ class AttributeAlignment(nn.Module):
                     f"the attribute table has {self.num_rows} rows, but unembedding has only "
                     f"{len(rows)}."
                 )
-            all_of_them = torch.arange(self.num_rows, device=rows.device)
-            losses.append(self._loss(rows[: self.num_rows], all_of_them))
+            losses.append(self._loss(rows[: self.num_rows], slice(None)))
         if hidden is not None:
-            means, found = label_means(whole_rows(hidden, "hidden"), labels)
+            means, found = label_means(hidden, labels)
             known = found < self.num_rows
             losses.append(self._loss(means[known], found[known]))
         if not losses:
             raise ValueError("AttributeAlignment needs rows: give unembedding, hidden or both.")
         return torch.stack(losses).sum()
 
-    def _loss(self, rows: Tensor, row_ids: Tensor) -> Tensor:
+    def _loss(self, rows: Tensor, row_ids: Tensor | slice) -> Tensor:
         if self.table.codes.device != rows.device:
             self.table = self.table.to(rows.device)
         drawn = self._draw(len(rows), rows.device)

@@ -127,7 +127,7 @@ class GramAnchor(nn.Module):
         rows = whole_rows(unembedding, "unembedding")[: self.num_rows]
         means = None
         if hidden is not None:
-            means = label_means(whole_rows(hidden, "hidden"), labels)
+            means = label_means(hidden, labels)
         if self.training and not self.holds:
             self._follow(rows.detach(), means)
         if not self.holds:

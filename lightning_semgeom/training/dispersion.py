@@ -77,7 +77,7 @@ class GramDispersion(nn.Module):
         if unembedding is not None:
             losses.append(self._loss(whole_rows(unembedding, "unembedding")[: self.num_rows]))
         if hidden is not None:
-            means, _ = label_means(whole_rows(hidden, "hidden"), labels)
+            means, _ = label_means(hidden, labels)
             losses.append(self._loss(means))
         if not losses:
             raise ValueError("GramDispersion needs rows: give unembedding, hidden or both.")

@@ -140,7 +140,7 @@ def label_means(hidden: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     """The mean hidden state of each label, with gradients.
 
     Args:
-        hidden: `[m, d]`.
+        hidden: `[m, d]`, a DTensor as well.
         labels: int64 `[m]`, negative where a row is left out; None: row i has label i.
 
     Returns:
@@ -150,6 +150,7 @@ def label_means(hidden: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: if the shapes do not fit.
     """
+    hidden = whole_rows(hidden, "hidden")
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     if labels is None:
         return hidden.to(dtype), torch.arange(hidden.shape[0], device=hidden.device)
