@@ -15,7 +15,7 @@ from pathlib import Path
 
 import preserve_text
 import torch
-from many_runs import quiet_trainer, run_all
+from many_runs import last_rows, quiet_trainer, run_all
 from preserve_regimes import NAMES, regime
 from preserve_tables import controlled_tables, draw, text_tables
 from sklearn.linear_model import LogisticRegression
@@ -44,15 +44,6 @@ def fresh_contexts(setting, seed):
     return found, labels
 
 
-def features(model, tokens):
-    """What the unembedding reads at the last position, `[n, d]`."""
-    given = []
-    hook = model.final_norm.register_forward_hook(lambda *call: given.append(call[2][:, -1]))
-    model({"tokens": tokens})
-    hook.remove()
-    return given[0]
-
-
 def few_shot(known, codes, fresh, fresh_codes, seed):
     """Accuracy of linear probes on fresh contexts, mean over attributes and draws."""
     generator, scores = torch.Generator().manual_seed(seed), []
@@ -71,9 +62,9 @@ def figures(model, made, setting, seed):
     model.eval()
     batch, table = made.data.batch, made.table
     logits = model(batch)
-    rows, known = model.lm_head.weight[:CLASSES], features(model, batch["tokens"])
+    rows, known = model.lm_head.weight[:CLASSES], last_rows(model, batch, "final_norm")
     tokens, labels = fresh_contexts(setting, seed)
-    fresh, codes = features(model, tokens), table.codes[labels]
+    fresh, codes = last_rows(model, {"tokens": tokens}, "final_norm"), table.codes[labels]
     gaps = {
         name: attribute_similarity(of, of_codes, table.num_values)["gap"].mean().item()
         for name, of, of_codes in (

@@ -91,18 +91,13 @@ def text_tables(by_regime):
         cells = [spread(losses, 3)]
         cells.append("-" if name == "baseline" else paired_difference(losses, plain, 3))
         for a in attributes:
-            largest, end = ([f(run["gaps"][a]) for run in runs] for f in (max, last))
-            cells.append(f"{spread(largest)}, {spread(end)}")
-        kept = [
+            gaps = [run["gaps"][a] for run in runs]
+            cells.append(f"{spread(map(max, gaps))}, {spread([curve[-1] for curve in gaps])}")
+        left = [
             mean_gap(run)[-1] / max(mean_gap(of)) for run, of in zip(runs, baseline, strict=True)
         ]
-        lines.append([TEXT_NAMES[name], *cells, spread(kept)])
+        lines.append([TEXT_NAMES[name], *cells, spread(left)])
     return markdown(head, lines)
-
-
-def last(values):
-    """The last of them."""
-    return values[-1]
 
 
 def mean_gap(run):

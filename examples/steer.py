@@ -19,7 +19,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from many_runs import quiet_trainer, run_all
+from many_runs import last_rows, quiet_trainer, run_all
 from steer_tables import COUNTS, NAMES, draw, table
 
 from lightning_semgeom import SemanticGeometry, directions, steer
@@ -57,15 +57,6 @@ class Keep(pl.Callback):
     def keep(self, moment, model):
         """A copy of them, with the number of updates they have had."""
         self.kept[moment] = model.trainer.global_step, deepcopy(model.state_dict())
-
-
-def last_rows(model, batch, site):
-    """What the site gives at the last position of each context, `[64, d]`."""
-    given = []
-    handle = model.get_submodule(site).register_forward_hook(lambda *call: given.append(call[2]))
-    model(batch)
-    handle.remove()
-    return given[0][:, -1]
 
 
 def moves(rows, attributes):
