@@ -1,4 +1,4 @@
-"""Wide attribute files: a header, the row's id or label first, then one column an attribute."""
+"""Attribute files: a line for each row or word, or one for each word, attribute and value."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_semgeom.attributes.coverage import Column
+from lightning_semgeom.attributes.numbers import Cut
+
+_LONG = ["word", "attribute", "value"]
 _LARGEST_ID = 10_000_000  # far above any vocabulary: a larger id is a number that is no row id
 
 
-def read_columns(path: Path) -> dict[str, list[str | None]]:
-    """Read a wide CSV or TSV file into one list an attribute, None where a cell is empty.
+def read_columns(path: Path, cut: Cut | None) -> dict[str, Column]:
+    """Read a wide CSV or TSV file into one column an attribute, None where a cell is empty.
 
     The first column names the rows. Where all its entries are whole numbers they are row ids: lines
     may come in any order, and rows without a line are not labelled. Otherwise they are labels, and
@@ -22,6 +26,51 @@ def read_columns(path: Path) -> dict[str, list[str | None]]:
         ValueError: if it is no such table; the message names file, line and column.
     """
     header, lines = _read(path)
+    if _is_long(header):
+        raise ValueError(
+            f"{path}: a file of words ('{' '.join(header)}') needs a tokenizer, which knows their "
+            "tokens: AttributeTable.from_file(path, tokenizer=...)."
+        )
+    cells = _wide_cells(path, header, lines)
+    rows = _rows(path, header[0], [(number, entries[0].strip()) for number, entries in lines])
+    columns = {}
+    for name, column in cells.items():
+        values: list[str | None] = [None] * (max(rows) + 1)
+        for row, (_, value) in zip(rows, _cut(column, cut), strict=True):
+            values[row] = value
+        _check_values(path, name, values)
+        columns[name] = Column(values)
+    return columns
+
+
+def read_words(path: Path, cut: Cut | None) -> dict[str, dict[str, set[str]]]:
+    """Read the values that each attribute gives to words.
+
+    The file is long, with the columns `word`, `attribute` and `value`, or wide: the word, then one
+    column an attribute. The separator is found as in `read_columns`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no such table; the message names file, line and column.
+    """
+    header, lines = _read(path)
+    cells = (_long_cells if _is_long(header) else _wide_cells)(path, header, lines)
+    found: dict[str, dict[str, set[str]]] = {name: {} for name in cells}
+    for name, column in cells.items():
+        for word, value in _cut(column, cut):
+            if value is not None:
+                found[name].setdefault(word, set()).add(value)
+    return found
+
+
+def _is_long(header: Sequence[str]) -> bool:
+    return [name.strip().lower() for name in header] == _LONG
+
+
+def _wide_cells(
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, list[str]]]
+) -> dict[str, list[tuple[str, str | None]]]:
+    """For each attribute the first entry of each line, and the line's value."""
     names = [name.strip() for name in header[1:]]
     if not names:
         raise ValueError(
@@ -33,20 +82,37 @@ def read_columns(path: Path) -> dict[str, list[str | None]]:
             raise ValueError(f"{path}, line 1, column {column}: the attribute has no name.")
         if name in names[: column - 2]:
             raise ValueError(f"{path}, line 1, column {column}: '{name}' is there twice.")
-    for number, cells in lines:
-        if len(cells) != len(header):
+    _check_widths(path, header, lines)
+    return {
+        name: [(entries[0].strip(), entries[column].strip() or None) for _, entries in lines]
+        for column, name in enumerate(names, start=1)
+    }
+
+
+def _long_cells(
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, list[str]]]
+) -> dict[str, list[tuple[str, str | None]]]:
+    """For each attribute the words that it labels, and their values."""
+    _check_widths(path, header, lines)
+    cells: dict[str, list[tuple[str, str | None]]] = {}
+    for number, entries in lines:
+        word, name, value = (entry.strip() for entry in entries)
+        if not name:
+            raise ValueError(f"{path}, line {number}, column 2: the attribute has no name.")
+        cells.setdefault(name, []).append((word, value or None))
+    return cells
+
+
+def _check_widths(
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, list[str]]]
+) -> None:
+    for number, entries in lines:
+        if len(entries) != len(header):
             raise ValueError(
-                f"{path}, line {number}: {len(cells)} columns, but the header has {len(header)}."
+                f"{path}, line {number}: {len(entries)} columns, but the header has {len(header)}."
             )
     if not lines:
         raise ValueError(f"{path}: there is no line after the header.")
-    rows = _rows(path, header[0], [(number, cells[0].strip()) for number, cells in lines])
-    columns: dict[str, list[str | None]] = {name: [None] * (max(rows) + 1) for name in names}
-    for row, (_, cells) in zip(rows, lines, strict=True):
-        for name, cell in zip(names, cells[1:], strict=True):
-            columns[name][row] = cell.strip() or None
-    _check_columns(path, columns)
-    return columns
 
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -103,13 +169,21 @@ def _rows(path: Path, name: str, entries: Sequence[tuple[int, str]]) -> list[int
     return list(ids)
 
 
-def _check_columns(path: Path, columns: dict[str, list[str | None]]) -> None:
-    for name, cells in columns.items():
-        values = {cell for cell in cells if cell is not None}
-        if not values:
-            raise ValueError(f"{path}, column '{name}': labels no row at all; all cells are empty.")
-        if len(values) == 1:
-            raise ValueError(
-                f"{path}, column '{name}': has a single value, '{values.pop()}': nothing can be "
-                "compared."
-            )
+def _cut(
+    column: Sequence[tuple[str, str | None]], cut: Cut | None
+) -> Sequence[tuple[str, str | None]]:
+    if cut is None:
+        return column
+    values = cut.applied([value for _, value in column])
+    return [(entry, value) for (entry, _), value in zip(column, values, strict=True)]
+
+
+def _check_values(path: Path, name: str, column: Sequence[str | None]) -> None:
+    values = {value for value in column if value is not None}
+    if not values:
+        raise ValueError(f"{path}, column '{name}': labels no row at all; all cells are empty.")
+    if len(values) == 1:
+        raise ValueError(
+            f"{path}, column '{name}': has a single value, '{values.pop()}': nothing can be "
+            "compared."
+        )

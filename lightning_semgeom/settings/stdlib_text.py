@@ -6,9 +6,6 @@ tokens' own text: what kind of Python word it is, whether it begins with a space
 
 from __future__ import annotations
 
-import builtins
-import keyword
-import string
 import sys
 import sysconfig
 from pathlib import Path
@@ -21,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.python import word_kind
+from lightning_semgeom.attributes.surface import case
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -82,44 +81,22 @@ def stdlib_attributes(tokenizer: Tokenizer) -> AttributeTable:
 
     - kind: keyword, exception, builtin, module, number or operator; other tokens not labelled;
     - space: whether the token begins with a space;
-    - case: lower, upper or capitalised; tokens that are not all letters are not labelled.
+    - case: lower, upper or capitalised, of tokens of ASCII letters alone.
     """
     tokens = [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
     words = [token.removeprefix(_SPACE) for token in tokens]
     return AttributeTable.from_dict(
         {
-            "kind": [_kind(word) for word in words],
+            "kind": [word_kind(word) for word in words],
             "space": ["space" if token.startswith(_SPACE) else "none" for token in tokens],
-            "case": [_case(word) for word in words],
+            "case": [_plain_case(word) for word in words],
         }
     )
 
 
-def _kind(word: str) -> str | None:
-    found = getattr(builtins, word, None)
-    if keyword.iskeyword(word):
-        return "keyword"
-    if isinstance(found, type) and issubclass(found, BaseException):
-        return "exception"
-    if found is not None and not word.startswith("_"):
-        return "builtin"
-    if word in sys.stdlib_module_names and not word.startswith("_"):
-        return "module"
-    if word and all(character in string.digits for character in word):
-        return "number"
-    if word and all(character in string.punctuation for character in word):
-        return "operator"
-    return None
-
-
-def _case(word: str) -> str | None:
-    if not (word.isascii() and word.isalpha()):
-        return None
-    if word.islower():
-        return "lower"
-    if word.isupper() and len(word) > 1:
-        return "upper"
-    return "capitalised" if word[0].isupper() and word[1:].islower() else None
+def _plain_case(word: str) -> str | None:
+    found = case(word) if word.isascii() else None
+    return None if found == "mixed" else found
 
 
 class _Windows(Dataset[dict[str, Tensor]]):

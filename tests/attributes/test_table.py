@@ -31,7 +31,7 @@ def test_codes_and_values_spell_the_column_again(column):
     table = AttributeTable.from_dict({"a": column})
     spelled = [None if c < 0 else table.values[0][c] for c in table.codes[:, 0].tolist()]
     assert spelled == column
-    assert table.coverage()["a"] == sum(e is not None for e in column) / len(column)
+    assert table.coverage()["a"].share == sum(e is not None for e in column) / len(column)
 
 
 @given(st.integers(0, 1000))

@@ -41,30 +41,6 @@ def test_the_standard_library_is_read_without_its_tests():
     assert not any("class TestArgumentParser" in document for document in documents)
 
 
-@pytest.mark.parametrize(
-    ("word", "kind", "case"),
-    [
-        ("if", "keyword", "lower"),
-        ("None", "keyword", "capitalised"),
-        ("ValueError", "exception", None),
-        ("len", "builtin", "lower"),
-        ("os", "module", "lower"),
-        ("100", "number", None),
-        ("**", "operator", None),
-        ("PATH", None, "upper"),
-        ("A", None, "capitalised"),
-        ("Shape", None, "capitalised"),
-        ("radius", None, "lower"),
-        ("", None, None),
-        ("_x", None, None),
-    ],
-)
-def test_a_word_s_kind_and_case_are_read_off_its_text(word, kind, case):
-    assert stdlib_text._kind(word) == kind
-    if word != "A":
-        assert stdlib_text._case(word) == case
-
-
 def test_the_table_has_a_row_a_token_with_a_leading_space_or_without(data):
     table = stdlib_text.stdlib_attributes(data.tokenizer)
     assert isinstance(table, AttributeTable)
@@ -75,7 +51,7 @@ def test_the_table_has_a_row_a_token_with_a_leading_space_or_without(data):
     assert kind == -1
     assert table.values[1][space] == "space"
     assert table.values[2][case] == "lower"
-    assert table.coverage()["space"] == 1.0
+    assert table.coverage()["space"].share == 1.0
 
 
 def test_windows_are_text_of_the_corpus_and_depend_on_the_seed_alone(data, text_file):

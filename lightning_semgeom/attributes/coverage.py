@@ -1,0 +1,98 @@
+"""How much of a vocabulary an attribute labels, and what it had to leave out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Column:
+    """One attribute, before rare values are dropped."""
+
+    values: Sequence[str | None]
+    """The value of each row; None where it has none."""
+    ambiguous: tuple[str, ...] = ()
+    """Words that are a token and have several values."""
+    no_token: tuple[str, ...] = ()
+    """Words that are no single token."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What an attribute might have labelled and did not."""
+
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Values with fewer rows than `min_count`: how many they had."""
+    ambiguous: tuple[str, ...] = ()
+    """Words that are a token and have several values."""
+    no_token: tuple[str, ...] = ()
+    """Words of a file that are no single token."""
+
+
+@dataclass(frozen=True)
+class Coverage(LeftOut):
+    """How much of a table's rows an attribute labels; printed, it says so in words."""
+
+    rows: int = 0
+    """How many the table has."""
+    labelled: int = 0
+    """How many of them have a value."""
+
+    @property
+    def share(self) -> float:
+        """The share of rows that are labelled."""
+        return self.labelled / self.rows
+
+    def __str__(self) -> str:
+        """Such as `120 rows labelled (6 %), dropped below min_count: noun.food (3 rows)`."""
+        parts = [f"{self.labelled} rows labelled ({100 * self.share:.0f} %)"]
+        if self.dropped:
+            values = [f"{value} ({count})" for value, count in self.dropped.items()]
+            parts.append(f"dropped below min_count: {_listed(values)}")
+        for words, what in ((self.ambiguous, "ambiguous"), (self.no_token, "no single token")):
+            if words:
+                parts.append(f"{len(words)} words {what}: {_listed(words)}")
+        return "; ".join(parts)
+
+
+def common_values(
+    columns: Mapping[str, Column], min_count: int
+) -> tuple[dict[str, list[str | None]], dict[str, LeftOut]]:
+    """Drop values with few rows, then attributes with fewer than two values.
+
+    Args:
+        columns: the attributes.
+        min_count: fewest rows of a value that stays.
+
+    Returns:
+        The values of the attributes that are left, and what each attribute lost, those that are
+        gone included.
+
+    Raises:
+        ValueError: if no attribute is left; the message says what each of them had.
+    """
+    if min_count < 1:
+        raise ValueError(f"min_count must be 1 or more; got {min_count}.")
+    kept, left_out, lost = {}, {}, []
+    for name, column in columns.items():
+        counts = Counter(value for value in column.values if value is not None)
+        common = {value for value, count in counts.items() if count >= min_count}
+        rare = {value: count for value, count in counts.items() if value not in common}
+        left_out[name] = LeftOut(rare, column.ambiguous, column.no_token)
+        if len(common) > 1:
+            kept[name] = [value if value in common else None for value in column.values]
+        else:
+            told = [f"{value} ({count})" for value, count in counts.most_common()]
+            lost.append(f"'{name}' has {_listed(told)}")
+    if not kept:
+        raise ValueError(
+            f"no attribute has two values of min_count={min_count} rows or more: {'; '.join(lost)}."
+        )
+    return kept, left_out
+
+
+def _listed(names: Sequence[str], limit: int = 5) -> str:
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest or "none"

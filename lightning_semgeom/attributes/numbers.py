@@ -1,0 +1,55 @@
+"""Cut numeric features into two values, at a threshold or at a quantile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the numbers of a column are cut; what lies at the cut is below it."""
+
+    at: float
+    """A number, or a quantile."""
+    is_quantile: bool
+    """Whether it is a quantile of the column's own numbers."""
+
+    @classmethod
+    def of(cls, threshold: float | None, quantile: float | None) -> Cut | None:
+        """The cut that the arguments of `AttributeTable.from_file` ask for; None: no cut.
+
+        Raises:
+            ValueError: if both are given, or the quantile does not lie between 0 and 1.
+        """
+        if threshold is not None and quantile is not None:
+            raise ValueError(
+                f"give threshold={threshold} or quantile={quantile}, and not both of them."
+            )
+        if quantile is not None and not 0 < quantile < 1:
+            raise ValueError(f"quantile must lie between 0 and 1; got {quantile}.")
+        if quantile is not None:
+            return cls(quantile, is_quantile=True)
+        return None if threshold is None else cls(threshold, is_quantile=False)
+
+    def applied(self, column: Sequence[str | None]) -> list[str | None]:
+        """`<=c` or `>c` for each number of a column; a column with other entries stays as it is.
+
+        What is not finite has no value.
+        """
+        try:
+            numbers = [None if cell is None else float(cell) for cell in column]
+        except ValueError:
+            return [*column]
+        known = [number for number in numbers if number is not None and isfinite(number)]
+        if not known:
+            return [None] * len(column)
+        at = float(np.quantile(np.array(known), self.at)) if self.is_quantile else self.at
+        names = {False: f"<={at:.6g}", True: f">{at:.6g}"}
+        return [
+            None if number is None or not isfinite(number) else names[number > at]
+            for number in numbers
+        ]
