@@ -1,0 +1,124 @@
+"""The run of `make demo` made thorough: which attributes emerge, in which order, layer by layer.
+
+    python examples/stdlib_lm.py                  # the standard library, five seeds
+    python examples/stdlib_lm.py --quick          # one seed, 400 steps
+    python examples/stdlib_lm.py --text glosses.txt --wordnet /usr/share/wordnet    # other text
+
+Attributes are what tokens are in Python (of a --text: none), what they look like, with --wordnet
+their supersense, and how frequent they are: four bands of equally many tokens by their count in the
+text that is trained on. Each gap is also taken within these bands, so that nobody takes frequency
+for meaning. Sites are the embedding, each hidden layer and the unembedding. A run that is finished
+is not run again.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from many_runs import quiet_trainer, run_all
+from stdlib_lm_tables import Run, draw, tables
+
+from lightning_semgeom import AttributeTable, SemanticGeometry
+from lightning_semgeom.settings.stdlib import StdlibModel
+from lightning_semgeom.settings.stdlib_text import StdlibData
+
+VOCABULARY = {"stdlib": 2048, "text": 4096}
+BANDS = ("rarest quarter", "third quarter", "second quarter", "most frequent quarter")
+MIN_COUNT = 5  # tokens of a value in a band
+CAPTURE = {
+    "embedding": True,
+    "hidden": ("gpt.transformer.h.0", "gpt.transformer.h.1", "gpt.transformer.ln_f"),
+    "shift_labels": True,
+    "every_n_steps": 50,
+}
+
+
+def attributes(data, text, wordnet):
+    """What is known of the tokens, without their frequency."""
+    tokenizer = data.tokenizer
+    found = [AttributeTable.surface(tokenizer)]
+    if text is None:
+        found.insert(0, AttributeTable.python_tokens(tokenizer))
+    if wordnet is not None:
+        found.append(AttributeTable.wordnet(tokenizer, wordnet))
+    return found[0].joined(*found[1:])
+
+
+def frequency_bands(data, tokens):
+    """Four bands of equally many tokens by their count in the training windows, `[tokens]`."""
+    counts = torch.zeros(tokens, dtype=torch.int64)
+    for batch in data.train_dataloader():
+        counts += torch.bincount(batch["input_ids"].flatten(), minlength=tokens)
+    ranks = counts.argsort(stable=True).argsort()
+    return ranks * len(BANDS) // tokens
+
+
+def within_bands(table, bands):
+    """Each attribute anew in each band, `kind in band 3`, where two values or more are left."""
+    columns, names, values = [], [], []
+    for a, name in enumerate(table.names):
+        for band in range(len(BANDS)):
+            codes = table.codes[:, a].masked_fill(bands != band, -1)
+            counts = torch.bincount(codes[codes >= 0], minlength=len(table.values[a]))
+            codes[(codes >= 0) & (counts[codes] < MIN_COUNT)] = -1
+            if (counts >= MIN_COUNT).sum() > 1:
+                columns.append(codes)
+                names.append(f"{name} in band {band}")
+                values.append(table.values[a])
+    return AttributeTable(torch.stack(columns, 1), tuple(names), tuple(values))
+
+
+def run(seed, steps, text, wordnet, folder):
+    """One run, unless it is there already."""
+    if (folder / "done").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = VOCABULARY["stdlib" if text is None else "text"]
+    data = StdlibData(steps, vocabulary, seed=seed, text=text)
+    tokens = data.tokenizer.get_vocab_size()
+    bands = frequency_bands(data, tokens)
+    known = attributes(data, text, wordnet)
+    frequency = AttributeTable(bands[:, None], ("frequency",), (BANDS,))
+    table = known.joined(frequency)
+    watched = [
+        SemanticGeometry(of_tokens, name=name, probe=data.probe_dataloader(), **CAPTURE)
+        for name, of_tokens in (
+            ("semgeom", table),
+            ("semgeom_bands", within_bands(known, bands)),
+            ("semgeom_control", table.shuffled(seed)),
+        )
+    ]
+    trainer = quiet_trainer(steps, *watched, gradient_clip_val=1.0, default_root_dir=folder)
+    model = StdlibModel(tokens, steps, seed=seed)
+    trainer.fit(model, data)
+    (folder / "attributes.txt").write_text(f"{table}\n")
+    (folder / "done").write_text(f"{float(trainer.callback_metrics['train_loss'])}\n")
+
+
+def main():
+    """Run what is missing, then tell of all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one seed and 400 steps")
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--text", help="train on this file instead of the standard library")
+    parser.add_argument("--wordnet", metavar="DIR", help="folder of a WordNet database")
+    parser.add_argument("--out", type=Path, default=Path("runs/stdlib_lm"))
+    options = parser.parse_args()
+    seeds = options.seeds or ([0] if options.quick else [0, 1, 2, 3, 4])
+    steps = options.steps or (400 if options.quick else 3000)
+    corpus = "stdlib" if options.text is None else Path(options.text).stem
+    supersense = "" if options.wordnet is None else "-supersense"
+    out = options.out / f"{corpus}{supersense}-{steps}"
+    jobs = [(seed, steps, options.text, options.wordnet, out / f"seed{seed}") for seed in seeds]
+    run_all(run, jobs)
+    runs = [Run(folder) for *_, folder in jobs]
+    text = "\n".join(tables(runs))
+    (out / "table.md").write_text(f"{text}\n")
+    draw(runs, out / "stdlib_lm.png")
+    print((out / "seed0" if 0 in seeds else jobs[0][-1]).joinpath("attributes.txt").read_text())
+    print(f"{text}\n\n{out / 'table.md'}\n{out / 'stdlib_lm.png'}")
+
+
+if __name__ == "__main__":
+    main()

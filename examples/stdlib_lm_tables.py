@@ -1,0 +1,165 @@
+"""What the runs of stdlib_lm.py left: each attribute at each site, the order, layers, the figure."""
+
+from math import inf, nan
+
+import numpy as np
+from many_runs import markdown, spread
+from transience_tables import ranked, shade
+
+from lightning_semgeom import History
+from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
+from lightning_semgeom.summary import known_gaps, summaries
+
+SHORT = {
+    "embedding": "embedding",
+    "hidden.gpt.transformer.h.0": "layer 1",
+    "hidden.gpt.transformer.h.1": "layer 2",
+    "hidden.gpt.transformer.ln_f": "last norm",
+    "unembedding": "unembedding",
+}
+"""The sites, from the input to the output."""
+COLUMNS = (
+    "site", "attribute", "onset", "peak: step", "gap: start", "peak", "end", "kept", "z at peak",
+    "in bands: at peak", "end", "faded",
+)  # fmt: skip
+
+
+class Run:
+    """What a finished run left."""
+
+    def __init__(self, folder):
+        self.history = History.load(folder / "semgeom")
+        self.bands = History.load(folder / "semgeom_bands")
+        self.control = History.load(folder / "semgeom_control")
+        self.found = {(s.site, s.attribute): s for s in summaries(self.history)}
+        self.loss = float((folder / "done").read_text())
+
+    def gaps(self, site, attribute):
+        """Gaps by step."""
+        return known_gaps(self.history, site, f"gap/{attribute}")
+
+    def top_step(self, site, attribute):
+        """The step of the largest gap."""
+        gaps = self.gaps(site, attribute)
+        return max(gaps, key=lambda step: gaps[step])
+
+    def in_bands(self, site, attribute, step):
+        """The gap within bands of frequency, mean over those that have two values of it."""
+        record = next(record for record in self.bands if record.step == step)
+        found = [
+            record.values[self.bands.key(site, f"gap/{name}")]
+            for name in self.bands.attributes(site)
+            if name.startswith(f"{attribute} in band")
+        ]
+        return float(np.nanmean(found)) if found else nan
+
+    def onset(self, site, attribute):
+        """The step of the onset, or infinity."""
+        step = self.found[site, attribute].milestones.onset_step
+        return inf if step is None else step
+
+
+def tables(runs):
+    """All figures as Markdown: by site and attribute, then the order, then layers, then controls."""
+    attributes = runs[0].history.attributes("unembedding")
+    lines = [line(runs, site, attribute) for site in SHORT for attribute in attributes]
+    controls = [summary for run in runs for summary in summaries(run.control)]
+    alarms = sum(summary.milestones.onset_step is not None for summary in controls)
+    return [
+        *markdown(COLUMNS, lines),
+        "",
+        *order(runs, attributes),
+        "",
+        *layers(runs, attributes),
+        "",
+        f"Shuffled attributes: {alarms} of {len(controls)} curves have an onset; largest gap "
+        f"{max(summary.top for summary in controls):.3f}. "
+        f"Training loss at the end: {spread([run.loss for run in runs])}.",
+    ]
+
+
+def line(runs, site, attribute):
+    """One attribute at one site, over seeds."""
+    found = [run.found[site, attribute] for run in runs]
+    tops = [run.top_step(site, attribute) for run in runs]
+    ends = [run.history.records[-1].step for run in runs]
+    top_gaps = [run.gaps(site, attribute)[top] for run, top in zip(runs, tops, strict=True)]
+    kept = [summary.end / top for summary, top in zip(found, top_gaps, strict=True)]
+    faded = sum(summary.milestones.peak_step is not None for summary in found)
+    inside = ["-", "-"]
+    if attribute != "frequency":
+        inside = [
+            spread(
+                [run.in_bands(site, attribute, step) for run, step in zip(runs, at, strict=True)]
+            )
+            for at in (tops, ends)
+        ]
+    return [
+        SHORT[site],
+        attribute,
+        steps([run.onset(site, attribute) for run in runs]),
+        spread(tops, 0),
+        spread([summary.start for summary in found]),
+        spread(top_gaps),
+        spread([summary.end for summary in found]),
+        spread(kept),
+        spread([summary.z_at_top for summary in found], 1),
+        *inside,
+        f"{faded} of {len(runs)}",
+    ]
+
+
+def steps(values):
+    """Steps over seeds, some of which may lack one."""
+    known = [value for value in values if value < inf]
+    missing = len(values) - len(known)
+    return (spread(known, 0) if known else "none") + (f", {missing} without" if missing else "")
+
+
+def order(runs, attributes):
+    """Which attribute emerges first in the unembedding, and which peaks first."""
+    onsets = [[run.onset("unembedding", a) for a in attributes] for run in runs]
+    tops = [[run.top_step("unembedding", a) for a in attributes] for run in runs]
+    head = ("in the unembedding", "onset: step", "rank", "largest gap: step", "rank")
+    return markdown(
+        head, ([a, *ranked(onsets, k), *ranked(tops, k)] for k, a in enumerate(attributes))
+    )
+
+
+def layers(runs, attributes):
+    """Where each attribute emerges first."""
+    lines = []
+    for attribute in attributes:
+        onsets = {site: [run.onset(site, attribute) for run in runs] for site in SHORT}
+        earliest = [min(of_seed) for of_seed in zip(*onsets.values(), strict=True)]
+        first = [
+            f"{SHORT[site]} ({count})"
+            for site, of_site in onsets.items()
+            if (count := sum(a == b < inf for a, b in zip(of_site, earliest, strict=True)))
+        ]
+        lines.append([attribute, *map(steps, onsets.values()), ", ".join(first) or "none"])
+    return markdown(["onset: step", *SHORT.values(), "first in (seeds)"], lines)
+
+
+def draw(runs, out):
+    """A column a site: the gap of each attribute, median over seeds and range; the control grey."""
+    attributes = runs[0].history.attributes("unembedding")
+    figure = new_figure(3.4 * len(SHORT), 4.2)
+    axes = figure.subplots(1, len(SHORT), sharey=True)
+    for axis, site in zip(axes, SHORT, strict=True):
+        axis.set_title(SHORT[site])
+        for run in runs:
+            for attribute in attributes:
+                curve = run.control.curve(run.control.key(site, f"gap/{attribute}"))
+                axis.plot(curve[0] + 1, curve[1], ":", color=GREY, linewidth=0.6)
+        for number, attribute in enumerate(attributes):
+            curves = [run.history.curve(run.history.key(site, f"gap/{attribute}")) for run in runs]
+            shade(axis, curves, COLOURS[number % len(COLOURS)])
+            axis.lines[-1].set_label(attribute)
+            axis.lines[-1].set_linestyle("-" if number < len(COLOURS) else "--")
+        axis.set_xscale("log")
+        axis.grid(True, color="#EEEEEE")
+        axis.set_xlabel("optimizer steps + 1")
+    axes[0].set_ylabel("gap (cosine)")
+    axes[0].legend(fontsize=8)
+    figure.savefig(out)
