@@ -10,7 +10,7 @@ import lightning_semgeom
 ROOT = Path(lightning_semgeom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 OPTIONAL = {
-    *("wandb", "wandb_workspaces", "tokenizers", "transformers"),
+    *("wandb", "wandb_workspaces", "tokenizers", "transformers", "peft"),
     *("matplotlib", "pandas", "tensorboard", "sklearn", "plotly", "PIL"),
 }
 # Each room may import from those before it.

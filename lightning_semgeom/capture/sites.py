@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
 
+from lightning_semgeom.capture.adapters import inner_layer, weight_with_adapters
+
 _HEAD_NAMES = ("lm_head", "output", "embed_out", "unembed", "head", "decoder")
 _WRAPPERS = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
 
@@ -67,7 +69,7 @@ def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tup
     matrices = {n: m for n, m in names.items() if _is_linear(m)}
     called = {n: m for n, m in matrices.items() if n.rsplit(".", 1)[-1] in _HEAD_NAMES}
     fitting = {n: m for n, m in matrices.items() if getattr(m, "out_features", None) == num_rows}
-    for candidates in (called, fitting):
+    for candidates in map(_outermost, (called, fitting)):
         if len(candidates) == 1:
             return next(iter(candidates.items()))
         if len(candidates) > 1:
@@ -98,7 +100,8 @@ def find_embedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple
     answered = _answered(names, "get_input_embeddings")
     if answered is not None:
         return answered
-    tables = {n: m for n, m in names.items() if hasattr(m, "num_embeddings") and _has_matrix(m)}
+    tables = {n: m for n, m in names.items() if _is_table(m) and _has_matrix(m)}
+    tables = _outermost(tables)
     fitting = {n: m for n, m in tables.items() if site_shape(m)[0] >= num_rows}
     if len(fitting) == 1:
         return next(iter(fitting.items()))
@@ -112,16 +115,19 @@ def find_embedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple
 def find_hidden(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
     """The modules whose outputs are captured, by name, in the model's order.
 
+    In a pattern `*` and `?` stand for parts of a name between two dots, `**` for any number of
+    names: `layers.*` is each layer and nothing within one, `**.mlp` is each module called mlp.
+
     Raises:
         ValueError: if a name or glob matches no module; the message lists close names.
     """
     names = module_names(model)
     found: set[str] = set()
     for pattern in patterns:
-        matches = [name for name in names if fnmatchcase(name, pattern)]
+        matches = [name for name in names if _matches(name.split("."), pattern.split("."))]
         if not matches:
             raise ValueError(
-                f"hidden='{pattern}' matches no module of {type(model).__name__}. "
+                f"hidden='{pattern}' matches no module of {type(model).__name__}. {_hint(pattern)}"
                 f"{_suggestion(pattern, names)}"
             )
         found.update(matches)
@@ -144,9 +150,12 @@ def find_site(model: nn.Module, site: str) -> nn.Module:
 
 
 def site_weight(module: nn.Module) -> Tensor:
-    """The weight of a module found above: `[rows, d]`, where no strategy keeps it in pieces."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    return weight
+    """The weight of a module found above: `[rows, d]`, where no strategy keeps it in pieces.
+
+    Raises:
+        ValueError: if adapters of PEFT are on it that do more than to add to the weight.
+    """
+    return weight_with_adapters(module)
 
 
 def site_shape(module: nn.Module) -> tuple[int, int]:
@@ -193,14 +202,39 @@ def _shape(module: nn.Module) -> tuple[int, int] | None:
     if weight.ndim == 2:
         return weight.shape[0], weight.shape[1]
     # A strategy that has cut the weight leaves the module's own word for its size.
+    layer = inner_layer(module)
     for rows, width in (("out_features", "in_features"), ("num_embeddings", "embedding_dim")):
-        if isinstance(getattr(module, rows, None), int):
-            return getattr(module, rows), getattr(module, width)
+        if isinstance(getattr(layer, rows, None), int):
+            return getattr(layer, rows), getattr(layer, width)
     return None
 
 
 def _is_linear(module: nn.Module) -> bool:
-    return _has_matrix(module) and not hasattr(module, "num_embeddings")
+    return _has_matrix(module) and not _is_table(module)
+
+
+def _is_table(module: nn.Module) -> bool:
+    return hasattr(inner_layer(module), "num_embeddings")
+
+
+def _outermost(found: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """Those that are not inside another one, as the layer that an adapter sits on is."""
+    return {n: m for n, m in found.items() if not any(n.startswith(f"{o}.") for o in found)}
+
+
+def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
+    # Part by part, as paths: a `*` that runs over dots takes every module within a layer for one.
+    if not pattern:
+        return not name
+    if pattern[0] == "**":
+        # At the end it is what lies inside, and not the module around it.
+        least = 0 if pattern[1:] else 1
+        return any(_matches(name[k:], pattern[1:]) for k in range(least, len(name) + 1))
+    return bool(name) and fnmatchcase(name[0], pattern[0]) and _matches(name[1:], pattern[1:])
+
+
+def _hint(pattern: str) -> str:
+    return "`*` ends at a dot; `**` does not. " if "*" in pattern else ""
 
 
 def _listed(names: Iterable[str], limit: int = 8) -> str:

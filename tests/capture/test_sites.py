@@ -88,6 +88,48 @@ def test_globs_find_hidden_modules_in_the_model_s_order():
     assert find_hidden(model, []) == {}
 
 
+def blocks():
+    """Two layers of three modules each, as language models have them."""
+
+    def block():
+        return layers(mlp=nn.Sequential(nn.Linear(2, 2)), norm_1=nn.Identity())
+
+    return layers(net=layers(layers=nn.ModuleList([block(), block()]), norm_2=nn.Identity()))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("net.layers.*", "net.layers.0 net.layers.1"),
+        ("net.layers.1", "net.layers.1"),
+        ("net.layers.?.mlp", "net.layers.0.mlp net.layers.1.mlp"),
+        ("net.layers.[1-9]", "net.layers.1"),
+        ("n*", "net"),
+        ("net.norm_?", "net.norm_2"),
+        ("net.*.*.mlp", "net.layers.0.mlp net.layers.1.mlp"),
+        ("**.norm_?", "net.layers.0.norm_1 net.layers.1.norm_1 net.norm_2"),
+        ("**.0", "net.layers.0 net.layers.0.mlp.0 net.layers.1.mlp.0"),
+        ("net.**.norm_2", "net.norm_2"),
+        ("**.net", "net"),
+        ("net.layers.1.**", "net.layers.1.mlp net.layers.1.mlp.0 net.layers.1.norm_1"),
+        ("net.layers.**.mlp.*", "net.layers.0.mlp.0 net.layers.1.mlp.0"),
+    ],
+)
+def test_a_star_ends_at_a_dot_and_two_stars_do_not(pattern, found):
+    assert list(find_hidden(blocks(), [pattern])) == found.split()
+
+
+def test_two_stars_alone_are_all_modules():
+    assert list(find_hidden(blocks(), ["**"])) == list(module_names(blocks()))
+
+
+def test_a_star_that_would_have_to_pass_a_dot_is_explained():
+    with pytest.raises(
+        ValueError, match=r"no module of Module. `\*` ends at a dot; `\*\*` does not"
+    ):
+        find_hidden(blocks(), ["*norm_1"])
+
+
 @pytest.mark.parametrize(
     ("modules", "wanted", "message"),
     [
