@@ -115,8 +115,8 @@ def find_embedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple
 def find_hidden(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
     """The modules whose outputs are captured, by name, in the model's order.
 
-    In a pattern `*` and `?` stand for parts of a name between two dots, `**` for any number of
-    names: `layers.*` is each layer and nothing within one, `**.mlp` is each module called mlp.
+    In a glob `*` and `?` stay between two dots of a name, and `**` between dots is anything, dots
+    and all: `layers.*` is each layer and nothing within one, `**.mlp` each module called mlp.
 
     Raises:
         ValueError: if a name or glob matches no module; the message lists close names.
@@ -223,7 +223,8 @@ def _outermost(found: dict[str, nn.Module]) -> dict[str, nn.Module]:
 
 
 def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
-    # Part by part, as paths: a `*` that runs over dots takes every module within a layer for one.
+    # Part by part, as of a path: a `*` that ran over dots would have `model.layers.*` capture each
+    # projection and norm within the layers of a language model too, and fail on what has no rows.
     if not pattern:
         return not name
     if pattern[0] == "**":

@@ -71,6 +71,12 @@ FAMILIES = {
     "neox": Family(
         "GPTNeoXForCausalLM", "GPTNeoXConfig", _USUAL, "causal", "model.gpt_neox.layers.*", True
     ),
+    "gemma": Family(
+        "GemmaForCausalLM",
+        "GemmaConfig",
+        _USUAL | {"num_key_value_heads": 1, "head_dim": 8},
+        *("causal", "model.model.layers.*", True),
+    ),
     "bert": Family(
         "BertForMaskedLM", "BertConfig", _USUAL, "masked", "model.bert.encoder.layer.*", False
     ),
@@ -134,3 +140,15 @@ class Tuned(pl.LightningModule):
 
 def loader(rows, size=4):
     return DataLoader(rows, batch_size=size)
+
+
+def mean_rows(hidden, labels, shift):
+    """The mean state before each token that occurs, position by position, and the tokens."""
+    before = {}
+    for states, tokens in zip(hidden, labels, strict=True):
+        for position, state in enumerate(states):
+            place = position + shift
+            if place < len(tokens) and tokens[place] >= 0:
+                before.setdefault(tokens[place], []).append(state)
+    found = sorted(before)
+    return torch.stack([torch.stack(before[token]).mean(0) for token in found]), found

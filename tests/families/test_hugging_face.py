@@ -11,7 +11,7 @@ from lightning_semgeom import SemanticGeometry
 from lightning_semgeom.capture.sites import find_embedding, find_hidden, find_unembedding
 from lightning_semgeom.measure import measure, metric_keys, plan_site
 from tests import models, oracles
-from tests.families.models import FAMILIES, PADDED, TOKENS, Tuned, loader, table
+from tests.families.models import FAMILIES, PADDED, TOKENS, Tuned, loader, mean_rows, table
 
 pytest.importorskip("transformers")
 
@@ -131,18 +131,6 @@ def test_hidden_figures_are_those_of_the_rows_that_predict_each_token(run):
                 found = run.records[step][f"semgeom_hidden.{name}/{key}/{attribute}"]
                 assert found == pytest.approx(expected, abs=1e-5)
         assert run.records[step][f"semgeom_hidden.{name}/rows"] == len(tokens)
-
-
-def mean_rows(hidden, labels, shift):
-    """The mean state before each token that occurs, position by position, and the tokens."""
-    before = {}
-    for states, tokens in zip(hidden, labels, strict=True):
-        for position, state in enumerate(states):
-            place = position + shift
-            if place < len(tokens) and tokens[place] >= 0:
-                before.setdefault(tokens[place], []).append(state)
-    found = sorted(before)
-    return torch.stack([torch.stack(before[token]).mean(0) for token in found]), found
 
 
 def test_weights_are_bit_equal_to_those_of_a_run_without_the_callback(run):

@@ -8,8 +8,7 @@ from lightning_semgeom import SemanticGeometry
 from lightning_semgeom.capture.sites import find_embedding, find_unembedding, site_weight
 from lightning_semgeom.measure import measure, plan_site
 from tests import models, oracles
-from tests.families.models import PADDED, TOKENS, WIDTH, Tuned, loader, table
-from tests.families.test_hugging_face import mean_rows
+from tests.families.models import PADDED, TOKENS, WIDTH, Tuned, loader, mean_rows, table
 
 LAYERS = [f"model.transformer.h.{index}" for index in range(2)]
 
