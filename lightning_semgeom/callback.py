@@ -46,7 +46,7 @@ class SemanticGeometry(pl.Callback):
         attributes_file: path of a CSV or TSV file with the same, instead of `attributes`.
         unembedding: capture the output weight: True finds it, a dotted name says which it is.
         embedding: the same for the input weight.
-        hidden: modules to capture, by name or glob: `model.layers.*`, or `**.mlp` at any depth.
+        hidden: names of modules whose outputs are captured; globs: `model.layers.*`, `**.mlp`.
         labels: where the batch has the table's row of each output position, `[B]` or `[B, T]`,
             negative where it has none: a key, an index, or (in Python) a function of the batch.
         positions: take all positions of a sequence, or the last one with a label.
