@@ -27,7 +27,7 @@ BANDS = ("rarest quarter", "third quarter", "second quarter", "most frequent qua
 MIN_COUNT = 5  # tokens of a value in a band
 CAPTURE = {
     "embedding": True,
-    "hidden": ("gpt.transformer.h.0", "gpt.transformer.h.1", "gpt.transformer.ln_f"),
+    "hidden": ("gpt.transformer.h.*", "gpt.transformer.ln_f"),
     "shift_labels": True,
     "every_n_steps": 50,
 }

@@ -1,4 +1,4 @@
-"""What the runs of stdlib_lm.py left: each attribute at each site, the order, layers, the figure."""
+"""What the runs of stdlib_lm.py left: attributes at each site, their order, layers, a figure."""
 
 from math import inf, nan
 
@@ -60,7 +60,7 @@ class Run:
 
 
 def tables(runs):
-    """All figures as Markdown: by site and attribute, then the order, then layers, then controls."""
+    """All figures as Markdown: by site and attribute, the order, layers, and the controls."""
     attributes = runs[0].history.attributes("unembedding")
     lines = [line(runs, site, attribute) for site in SHORT for attribute in attributes]
     controls = [summary for run in runs for summary in summaries(run.control)]

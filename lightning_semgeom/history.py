@@ -43,6 +43,7 @@ class History:
     def __init__(self) -> None:
         self.folder: Path | None = None
         self._records: list[Record] = []
+        self._keys: dict[str, None] = {}
         self._stale = False
         self._came_from: Path | None = None
 
@@ -106,6 +107,7 @@ class History:
                 f"steps must increase: {record.step} came after {self._records[-1].step}."
             )
         self._records.append(record)
+        self._keys |= dict.fromkeys(record.values)
         if self.folder is None:
             return
         file = self.folder / FILE_NAME
@@ -161,7 +163,7 @@ class History:
     @property
     def keys(self) -> list[str]:
         """The keys of all records, in order."""
-        return list(dict.fromkeys(key for record in self._records for key in record.values))
+        return list(self._keys)
 
     @property
     def sites(self) -> list[str]:
@@ -179,17 +181,16 @@ class History:
         Raises:
             KeyError: if there is none; the message lists close ones.
         """
-        for key in self.keys:
-            if self._split(key) == (site, metric):
-                return key
-        raise KeyError(self._unknown(f"{site}/{metric}"))
+        key = f"{self._name}_{site}/{metric}"
+        if key not in self._keys:
+            raise KeyError(self._unknown(f"{site}/{metric}"))
+        return key
 
     def milestones(self, site: str, attribute: str) -> Milestones:
         """When the structure of an attribute appeared, peaked and was gone, as last known."""
         last = self._records[-1].values if self._records else {}
-        name = self.keys[0].partition("/")[0] if self._records else ""
         steps = [
-            last.get(f"{name}_{site}/{milestone.name}/{attribute}", nan)
+            last.get(f"{self._name}_{site}/{milestone.name}/{attribute}", nan)
             for milestone in fields(Milestones)
         ]
         return Milestones(*(None if isnan(step) else int(step) for step in steps))
@@ -200,7 +201,7 @@ class History:
         Raises:
             KeyError: if no record has the key; the message lists close ones.
         """
-        if key not in self.keys:
+        if key not in self._keys:
             raise KeyError(self._unknown(key))
         steps = np.array([record.step for record in self._records], dtype=np.int64)
         values = np.array([record.values.get(key, nan) for record in self._records])
@@ -269,12 +270,17 @@ class History:
             Record(step, dict(zip(state["keys"], row, strict=True)), dict(pictures))
             for step, row, pictures in zip(steps, values, state["pictures"], strict=True)
         ]
+        self._keys = dict.fromkeys(state["keys"])
+
+    @property
+    def _name(self) -> str:
+        """The root of all keys; the headlines, which come first, begin with it alone."""
+        return next(iter(self._keys), "").partition("/")[0]
 
     def _split(self, key: str) -> tuple[str, str]:
-        """Site and metric of a key; the headlines, which come first, have no site."""
-        name = self.keys[0].partition("/")[0]
+        """Site and metric of a key; the headlines have no site."""
         root, _, metric = key.partition("/")
-        return root.removeprefix(name).removeprefix("_"), metric
+        return root.removeprefix(self._name).removeprefix("_"), metric
 
     def _unknown(self, key: str) -> str:
         close = get_close_matches(key, self.keys, n=5, cutoff=0.4)
