@@ -46,14 +46,15 @@ class Coverage(LeftOut):
         return self.labelled / self.rows
 
     def __str__(self) -> str:
-        """Such as `120 rows labelled (6 %), dropped below min_count: noun.food (3 rows)`."""
+        """Such as `120 rows labelled (6 %); dropped below min_count: noun.food (3)`."""
         parts = [f"{self.labelled} rows labelled ({100 * self.share:.0f} %)"]
         if self.dropped:
             values = [f"{value} ({count})" for value, count in self.dropped.items()]
             parts.append(f"dropped below min_count: {_listed(values)}")
         for words, what in ((self.ambiguous, "ambiguous"), (self.no_token, "no single token")):
             if words:
-                parts.append(f"{len(words)} words {what}: {_listed(words)}")
+                number = "1 word" if len(words) == 1 else f"{len(words)} words"
+                parts.append(f"{number} {what}: {_listed(words)}")
         return "; ".join(parts)
 
 

@@ -50,7 +50,7 @@ class Vocabulary:
 
         One a word, since ` word` and `Word` are alike for other reasons than what they mean.
         """
-        tokens = {_bare(text) for text in self.texts if text is not None}
+        tokens = {_bare(text) for text in self.texts if text is not None} - {""}
         known = [word for word in words if _bare(word) in tokens]
         encoded = self.encode([form for word in known for form in _forms(word)])
         found: dict[str, int | None] = dict.fromkeys(words)

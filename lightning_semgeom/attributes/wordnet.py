@@ -33,8 +33,14 @@ def supersenses(folder: Path) -> dict[str, set[str]]:
     """
     found: dict[str, set[str]] = {}
     for part in _PARTS:
+        file = folder / f"index.{part}"
         names = dict(_synsets(folder / f"data.{part}"))
-        for word, offsets in _words(folder / f"index.{part}"):
+        for number, word, offsets in _words(file):
+            if not names.keys() >= set(offsets):
+                raise ValueError(
+                    f"{file}, line {number}: names a synset that data.{part} lacks; the two files "
+                    "are not of one database."
+                )
             if "_" not in word:
                 found.setdefault(word, set()).update(names[offset] for offset in offsets)
     return found
@@ -50,8 +56,8 @@ def _synsets(file: Path) -> Iterator[tuple[str, str]]:
             raise ValueError(f"{file}, line {number}: not a synset of WordNet.") from None
 
 
-def _words(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each word and the offsets of its synsets, which stand at the end of its line."""
+def _words(file: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Line, word, and the offsets of its synsets, which stand at the end of the line."""
     for number, line in _lines(file):
         fields = line.split()
         try:
@@ -59,7 +65,7 @@ def _words(file: Path) -> Iterator[tuple[str, list[str]]]:
             offsets = fields[len(fields) - count :]
         except (IndexError, ValueError):
             raise ValueError(f"{file}, line {number}: not a word of WordNet's index.") from None
-        yield word, offsets
+        yield number, word, offsets
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:

@@ -109,3 +109,30 @@ def test_an_unknown_attribute_is_answered_with_those_there_are(table):
         ValueError, match="unknown attribute 'shape'; the table has 'colour', 'size'"
     ):
         table.select(["shape"])
+
+
+def test_joined_tables_have_the_attributes_of_all_for_the_same_rows(table):
+    longer = AttributeTable.from_dict({"kind": ["x", None, "y", None, "y"]})
+    joined = table.joined(longer)
+    assert joined.names == ("colour", "size", "kind")
+    assert joined.codes.tolist() == [
+        [0, 0, 0], [1, 1, -1], [-1, 1, 1], [0, -1, -1], [-1, -1, 1],
+    ]  # fmt: skip
+    assert joined.select(table.names).codes[: len(table)].equal(table.codes)
+    assert table.joined() == table
+    with pytest.raises(ValueError, match="'size' would be there twice; select"):
+        table.joined(longer, table.select("size"))
+
+
+def test_what_a_table_left_out_goes_with_it(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,a,b\n0,x,u\n1,x,v\n2,y,v\n3,y,v\n4,z,u\n")
+    table = AttributeTable.from_file(path, min_count=2)
+    assert table.codes[:, 0].tolist() == [0, 0, 1, 1, -1]
+    for same in (table, table.shuffled(0), table.to("cpu"), table.joined()):
+        assert same.coverage()["a"].dropped == {"z": 1}
+        assert same.coverage()["a"].share == 0.8
+    assert table.select("b").coverage().keys() == {"b"}
+    assert "a: 2 values (x, y), 4 rows labelled (80 %); dropped below min_count: z (1)" in repr(
+        table
+    )
