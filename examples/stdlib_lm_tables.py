@@ -84,7 +84,12 @@ def line(runs, site, attribute):
     tops = [run.top_step(site, attribute) for run in runs]
     ends = [run.history.records[-1].step for run in runs]
     top_gaps = [run.gaps(site, attribute)[top] for run, top in zip(runs, tops, strict=True)]
-    kept = [summary.end / top for summary, top in zip(found, top_gaps, strict=True)]
+    # Of what never rose out of the noise nothing can be kept.
+    kept = [
+        summary.end / top
+        for summary, top in zip(found, top_gaps, strict=True)
+        if summary.milestones.onset_step is not None
+    ]
     faded = sum(summary.milestones.peak_step is not None for summary in found)
     inside = ["-", "-"]
     if attribute != "frequency":
@@ -102,7 +107,7 @@ def line(runs, site, attribute):
         spread([summary.start for summary in found]),
         spread(top_gaps),
         spread([summary.end for summary in found]),
-        spread(kept),
+        spread(kept) if kept else "-",
         spread([summary.z_at_top for summary in found], 1),
         *inside,
         f"{faded} of {len(runs)}",
