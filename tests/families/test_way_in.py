@@ -1,9 +1,10 @@
 """The lines that a user of transformers adds: they run as they stand."""
 
+import re
 from math import isfinite
+from pathlib import Path
 
 import pytest
-import torch
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from tests import models
@@ -12,26 +13,22 @@ from tests.families.models import FAMILIES, TOKENS, Tuned, loader
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
-LINES = """
-tokenizer = AutoTokenizer.from_pretrained("gpt2")
-tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-table = AttributeTable.from_dict({"space": [t.startswith(("Ġ", "▁")) for t in tokens]})
-semgeom = SemanticGeometry(table, hidden="model.transformer.h.*", shift_labels=True)
-Trainer(max_epochs=1, callbacks=[semgeom]).fit(module, loader)  # module.model is the GPT-2
-"""
+README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def small_tokenizer(name):
     assert name == "gpt2"
-    vocabulary = {("Ġ" if index % 3 else "") + f"w{index}": index for index in range(TOKENS)}
-    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="w0"))
+    vocabulary = {("Ġ" if index % 3 else "") + "w" * (index + 1): index for index in range(TOKENS)}
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="w"))
     return transformers.PreTrainedTokenizerFast(tokenizer_object=model)
 
 
 def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", small_tokenizer)
     gpt2 = FAMILIES["gpt2"]
-    assert len(LINES.split("\n")) == 7  # five, and an empty one at each end
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (lines,) = (block for block in blocks if "AutoTokenizer" in block)
+    assert len(lines.splitlines()) == 5
     names = {
         "AutoTokenizer": transformers.AutoTokenizer,
         "AttributeTable": AttributeTable,
@@ -42,10 +39,10 @@ def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
         "module": Tuned(gpt2.make()),
         "loader": loader(gpt2.rows(24)),
     }
-    exec(LINES, names)
+    exec(lines, names)
     semgeom, table = names["semgeom"], names["table"]
-    assert table.names == ("space",)
-    assert torch.equal(table.codes[:, 0], (torch.arange(TOKENS) % 3 > 0).long())
+    assert table.names == ("space", "length")
+    assert table.codes[:, 0].tolist() == [int(index % 3 > 0) for index in range(TOKENS)]
     assert [record.step for record in semgeom.history] == [0, 1, 2, 3, 4, 5, 6]
     values = semgeom.history.records[-2].values
     assert values["semgeom_unembedding/rows"] == TOKENS
