@@ -3,6 +3,7 @@
 from lightning_semgeom._version import __version__
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.callback import SemanticGeometry
+from lightning_semgeom.checkpoints import analyze
 from lightning_semgeom.geometry.collapse import NeuralCollapse, neural_collapse
 from lightning_semgeom.geometry.concepts import Concepts, concepts
 from lightning_semgeom.geometry.directions import Direction, directions
@@ -34,6 +35,7 @@ __all__ = [
     "Spectrum",
     "StopAfterPeak",
     "__version__",
+    "analyze",
     "attribute_similarity",
     "concepts",
     "directions",

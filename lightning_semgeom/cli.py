@@ -1,4 +1,4 @@
-"""The command line: `lightning-semgeom demo`, `report` and `wandb-workspace`."""
+"""The command line: `lightning-semgeom demo`, `analyze`, `report` and `wandb-workspace`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,35 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from typing_extensions import override
 
 from lightning_semgeom._version import __version__
 
 if TYPE_CHECKING:
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from lightning_semgeom.history import History
+
+    _Commands = argparse._SubParsersAction["_Parser"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 for wrong arguments."""
-    parser = argparse.ArgumentParser(
+    """Run one command; 0 on success, 1 where a part failed, 2 for wrong arguments."""
+    parser = _Parser(
         prog="lightning-semgeom",
         description="See meaning form and fade in a language model while it trains.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_report, _add_wandb_workspace):
+    for add in (_add_demo, _add_analyze, _add_report, _add_wandb_workspace):
         add(commands)
     chosen = parser.parse_args(arguments)
     try:
@@ -58,7 +70,12 @@ def _add_demo(commands: _Commands) -> None:
         "--out", type=Path, default=Path("runs"), help="where runs go (default: runs)"
     )
     parser.add_argument("--text", metavar="FILE", help="train on this text file instead (stdlib)")
-    parser.add_argument("--logger", choices=("csv", "tensorboard", "wandb"), default="csv")
+    parser.add_argument(
+        "--logger",
+        choices=("csv", "tensorboard", "wandb"),
+        default="csv",
+        help="who else gets each record (default: csv)",
+    )
 
 
 def _positive(text: str) -> int:
@@ -73,19 +90,101 @@ def _demo(chosen: argparse.Namespace) -> int:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # What Lightning and its dependencies remark on here is about their own defaults.
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
-    from lightning_semgeom.demo import run_demo, table_of
-    from lightning_semgeom.summary import sentence
+    from lightning_semgeom.demo import run_demo
 
     run = run_demo(
         chosen.setting, chosen.seed, chosen.steps, chosen.out, chosen.text, chosen.logger
     )
-    told = sentence(run.geometry.history, run.control.history)
-    print(f"\n{table_of(run)}\n\n{told}\n")
+    _tell(run.geometry.history, run.control.history)
     print(f"Pictures and history ({time.monotonic() - began:.0f} s): {run.folder}")
     for path in sorted(run.folder.glob("*.png")):
         print(f"  {path.name}")
     print(f"Open in a browser: {run.folder / 'report.html'}")
     return 0
+
+
+def _tell(history: History, control: History) -> None:
+    from lightning_semgeom.summary import sentence, table_of
+
+    print(f"\n{table_of(history, control)}\n\n{sentence(history, control)}\n")
+
+
+def _add_analyze(commands: _Commands) -> None:
+    parser = commands.add_parser(
+        "analyze",
+        help="measure the checkpoints of a run that is over",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_ANALYZE,
+        epilog=_ANALYZE_EXAMPLES,
+    )
+    parser.set_defaults(command=_analyze, extras="analyze")
+    parser.add_argument(
+        "paths",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="a checkpoint, or a folder that is searched for them; together they are one run",
+    )
+    parser.add_argument(
+        "--attributes",
+        metavar="FILE",
+        required=True,
+        help="CSV or TSV file that says which row has which value of which attribute; or, with "
+        "--tokenizer, a file about words, or 'surface' or 'python': what each token looks like, "
+        "or is in Python source",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        type=Path,
+        help="tokenizer.json of the model, or the folder that has it",
+    )
+    parser.add_argument(
+        "--tensor",
+        metavar="NAME",
+        help="the weight to look at (default: the head, or the input embedding it is tied to)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help="where results go (default: semgeom_analysis in the first RUN, or beside it)",
+    )
+
+
+def _analyze(chosen: argparse.Namespace) -> int:
+    from lightning_semgeom.analysis import attributes_of, run_analysis
+
+    table = attributes_of(chosen.attributes, chosen.tokenizer)
+    first = chosen.paths[0]
+    out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
+    run = run_analysis(chosen.paths, table, chosen.tensor, out)
+    for fault in run.faults:
+        print(f"lightning-semgeom: {fault}", file=sys.stderr)
+    _tell(run.history, run.control)
+    print(f"Pictures and histories of {len(run.history)} checkpoints: {out}")
+    print(f"Open in a browser: {out / 'report.html'}")
+    return 1 if run.faults else 0
+
+
+_ANALYZE = """\
+Measure the output weight in each checkpoint of a run that is over, print when
+each attribute emerged, peaked and faded, and leave histories, a timeline and a
+report. Reads Lightning checkpoints (sharded ones, too), folders of
+torch.distributed.checkpoint, safetensors, folders of save_pretrained and files
+of torch.save; of each one tensor alone, and never by running code in it.
+The step stands in a name (step-10, step=10, checkpoint-10), or inside."""
+
+_ANALYZE_EXAMPLES = """\
+examples:
+  lightning-semgeom analyze lightning_logs/version_0 --attributes tokens.csv
+  lightning-semgeom analyze out/checkpoint-* --attributes words.tsv \\
+      --tokenizer out/checkpoint-500
+  lightning-semgeom analyze pythia-70m --attributes surface \\
+      --tokenizer pythia-70m/step0 --tensor embed_out
+
+exit status: 0; 1 if a checkpoint could not be read and was left out, each with
+one line that says why; 2 if nothing could be done."""
 
 
 def _add_report(commands: _Commands) -> None:
@@ -96,7 +195,9 @@ def _add_report(commands: _Commands) -> None:
         "table, timelines, and pictures by step. Several runs are drawn over each other.",
     )
     parser.set_defaults(command=_report, extras="report")
-    parser.add_argument("folders", metavar="RUN_FOLDER", type=Path, nargs="+")
+    parser.add_argument(
+        "folders", metavar="RUN_FOLDER", type=Path, nargs="+", help="what a Trainer's logger wrote"
+    )
     parser.add_argument(
         "-o",
         "--out",
@@ -124,7 +225,7 @@ def _add_wandb_workspace(commands: _Commands) -> None:
     )
     parser.set_defaults(command=_wandb_workspace, extras="workspace")
     parser.add_argument("--entity", required=True, help="user or team that has the project")
-    parser.add_argument("--project", required=True)
+    parser.add_argument("--project", required=True, help="the project that gets the view")
     parser.add_argument("--name", default="semgeom", help="the callback's (default: semgeom)")
     parser.add_argument(
         "folder",

@@ -17,7 +17,7 @@ from lightning_semgeom.loggers import run_folder
 from lightning_semgeom.plots import gram_row, timeline
 from lightning_semgeom.report import find_runs, write_report
 from lightning_semgeom.settings.controlled import NETWORKS, Network, Setting, network_setting
-from lightning_semgeom.summary import cells, known_gaps, summaries, text_table
+from lightning_semgeom.summary import known_gaps
 
 STEPS = {"stdlib": 1200} | dict.fromkeys(NETWORKS, 2000)
 _CONTROL_SEED = 0
@@ -128,10 +128,3 @@ def _draw_grams(history: History, site: str, folder: Path) -> None:
     figure = gram_row(panels)
     figure.suptitle(f"{site}: rows in the order of '{history.attributes(site)[0]}'", fontsize=11)
     figure.savefig(folder / f"gram_{site}.png", dpi=110)
-
-
-def table_of(run: DemoRun) -> str:
-    """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
-    rows = [cells(summary) for summary in summaries(run.geometry.history)]
-    rows += [cells(summary, " (shuffled)") for summary in summaries(run.control.history)]
-    return text_table(rows)

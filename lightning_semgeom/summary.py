@@ -113,6 +113,12 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([above.rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
+def table_of(history: History, control: History) -> str:
+    """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
+    rows = [cells(summary) for summary in summaries(history)]
+    return text_table(rows + [cells(summary, " (shuffled)") for summary in summaries(control)])
+
+
 def sentence(history: History, control: History | None = None) -> str:
     """The run in plain words, at its first site."""
     if not history.sites:

@@ -10,7 +10,7 @@ import lightning_semgeom
 ROOT = Path(lightning_semgeom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 OPTIONAL = {
-    *("wandb", "wandb_workspaces", "tokenizers", "transformers", "peft"),
+    *("wandb", "wandb_workspaces", "tokenizers", "transformers", "peft", "safetensors"),
     *("matplotlib", "pandas", "tensorboard", "sklearn", "plotly", "PIL"),
 }
 # Each room may import from those before it.
@@ -26,13 +26,14 @@ ORDER = [
     {"history"},
     {"loggers", "plots", "summary"},
     {"recorder"},
+    {"checkpoints"},
     {"dashboard"},
     {"run"},
     {"callback"},
     {"training"},
     {"report"},
     {"settings"},
-    {"demo", "workspace"},
+    {"demo", "analysis", "workspace"},
     {"cli"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -15,7 +15,7 @@ from torch._dynamo import OptimizedModule
 
 from lightning_semgeom.capture.adapters import inner_layer, weight_with_adapters
 
-_HEAD_NAMES = ("lm_head", "output", "embed_out", "unembed", "head", "decoder")
+HEAD_NAMES = ("lm_head", "output", "embed_out", "unembed", "head", "decoder")
 _WRAPPERS = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
 
 
@@ -67,7 +67,7 @@ def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tup
     if answered is not None:
         return answered
     matrices = {n: m for n, m in names.items() if _is_linear(m)}
-    called = {n: m for n, m in matrices.items() if n.rsplit(".", 1)[-1] in _HEAD_NAMES}
+    called = {n: m for n, m in matrices.items() if n.rsplit(".", 1)[-1] in HEAD_NAMES}
     fitting = {n: m for n, m in matrices.items() if getattr(m, "out_features", None) == num_rows}
     for candidates in map(_outermost, (called, fitting)):
         if len(candidates) == 1:
@@ -79,7 +79,7 @@ def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tup
             )
     raise ValueError(
         "no unembedding was found: no module answers get_output_embeddings(), none is called "
-        f"{', '.join(_HEAD_NAMES)}, and none has {num_rows} outputs as the attribute table has "
+        f"{', '.join(HEAD_NAMES)}, and none has {num_rows} outputs as the attribute table has "
         f"rows. Name it, unembedding='...', or give unembedding=False. Linear modules: "
         f"{_listed(matrices)}."
     )

@@ -1,0 +1,91 @@
+"""The analysis of checkpoints as the command does it: with a control, a picture and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
+from lightning_semgeom.history import History
+from lightning_semgeom.plots import timeline
+from lightning_semgeom.report import find_runs, write_report
+
+_CONTROL_SEED = 0
+_CONTROL = f"{NAME}_control"
+
+
+@dataclass(frozen=True)
+class AnalysisRun:
+    """What an analysis leaves."""
+
+    history: History
+    control: History
+    """The same with shuffled attributes."""
+    faults: list[str]
+    """What was wrong with checkpoints, one line each."""
+
+
+def run_analysis(
+    paths: Sequence[Path], table: AttributeTable, tensor: str | None, out: Path
+) -> AnalysisRun:
+    """Measure the checkpoints of a run with attributes and control, and draw what was found.
+
+    Args:
+        paths: checkpoints, or folders that hold some.
+        table: the attributes.
+        tensor: name of the weight; None: it is found.
+        out: where histories, timeline and page go.
+
+    Raises:
+        FileNotFoundError, ValueError: as `analyze` does.
+        ModuleNotFoundError: if what draws is not installed.
+        OSError: if `out` cannot be written.
+    """
+    for package in ("matplotlib", "plotly"):
+        import_module(package)  # better told now than after an hour of reading
+    tables = {NAME: table, _CONTROL: table.shuffled(_CONTROL_SEED)}
+    found = analyze_with(paths, tables, tensor, {name: out / name for name in tables})
+    run = AnalysisRun(found.histories[NAME], found.histories[_CONTROL], found.faults)
+    picture, _ = timeline(run.history, run.control)
+    picture.savefig(out / "timeline.png", dpi=110)
+    write_report(find_runs([out / NAME]), out / "report.html")
+    return run
+
+
+def attributes_of(named: str, tokenizer: Path | None) -> AttributeTable:
+    """The table of a file, or one that a tokenizer's vocabulary gives: `surface` or `python`.
+
+    Args:
+        named: path of the file, or one of the two words.
+        tokenizer: path of a tokenizer.json, or of a folder with one.
+
+    Raises:
+        FileNotFoundError: if a file is not there.
+        ValueError: if a file cannot be read, or the tokenizer is missing.
+    """
+    if tokenizer is None and named in ("surface", "python"):
+        raise ValueError(f"--attributes {named} is about a vocabulary: give its --tokenizer, too.")
+    if tokenizer is None:
+        return AttributeTable.from_file(named)
+    vocabulary = _tokenizer(tokenizer)
+    if named == "surface":
+        return AttributeTable.surface(vocabulary)  # type: ignore[attr-defined,no-any-return,unused-ignore]
+    if named == "python":
+        return AttributeTable.python_tokens(vocabulary)  # type: ignore[attr-defined,no-any-return,unused-ignore]
+    return AttributeTable.from_file(named, tokenizer=vocabulary)  # type: ignore[call-arg,unused-ignore]
+
+
+def _tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no tokenizer at '{file}'.")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as fault:  # tokenizers raises nothing more special
+        raise ValueError(f"'{file}' cannot be read as a tokenizer: {fault}.") from None

@@ -1,0 +1,101 @@
+"""Files of torch.save: mapped into memory, and nothing in them is ever run.
+
+A pickle names functions that reading it calls. torch.load with `weights_only=True` calls those that
+build tensors alone, and what asks for another one is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
+
+_ZIP = b"PK\x03\x04"
+_BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, pickled
+_HOLDERS = ("state_dict", "model", "module")  # Lightning; litgpt and nanoGPT; DeepSpeed
+_STEPS = ("global_step", "step_count")  # Lightning; litgpt
+
+
+def open_pickled(path: Path) -> Tensors:
+    """The tensors of a state dict, or of one under `state_dict`, `model` or `module`.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or has no tensors.
+    """
+    saved = _load(path)
+    tensors = _tensors(saved)
+    if not tensors:
+        raise CheckpointError(
+            "it has no tensors: expected a state dict, or one under "
+            f"{', '.join(map(repr, _HOLDERS))}."
+        )
+
+    def read(name: str, rows: int) -> Tensor:
+        return tensors[name].detach()[:rows]
+
+    return Tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, read)
+
+
+def step_in_pickled(path: Path) -> int | None:
+    """The optimizer step that Lightning or litgpt wrote into the file.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
+    """
+    saved = _load(path)
+    if not isinstance(saved, Mapping):
+        return None
+    return next((saved[key] for key in _STEPS if isinstance(saved.get(key), int)), None)
+
+
+def _load(path: Path) -> Any:
+    with path.open("rb") as file:
+        start = file.read(len(_BEFORE_ZIP))
+    if start == _BEFORE_ZIP:
+        raise CheckpointError(
+            "it has the format of torch before 1.6, of which nothing can be read without all the "
+            "rest. Save it anew: torch.save(torch.load(path, weights_only=True), path)."
+        )
+    if not start.startswith(_ZIP):
+        raise CheckpointError(f"it is no file of torch.save; it begins with {start[:8]!r}.")
+    try:
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except UnpicklingError as fault:
+        raise CheckpointError(_refused(path, fault)) from None
+    except RuntimeError as fault:
+        reason = _first_line(fault).partition(". ")[0]
+        raise CheckpointError(f"it is cut or damaged ({reason}).") from None
+
+
+def _refused(path: Path, fault: UnpicklingError) -> str:
+    """Why the file is not read; found without running it."""
+    asked = sorted(get_unsafe_globals_in_checkpoint(path))
+    reason = f"asks for {', '.join(asked)}" if asked else _first_line(fault)
+    return (
+        f"it is not read, since reading it could run code: it {reason}, and tensors need no such "
+        "thing. If you trust where it comes from, load it yourself with weights_only=False and "
+        "save its state dict alone, by torch.save or as safetensors."
+    )
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).partition("\n")[0].rstrip(".")
+
+
+def _tensors(saved: Any) -> dict[str, Tensor]:
+    """The state dict in what was saved; other tensors may lie beside it."""
+    if not isinstance(saved, Mapping):
+        return {}
+    for found in (*(saved.get(holder) for holder in _HOLDERS), saved):
+        if isinstance(found, Mapping):
+            tensors = {str(n): value for n, value in found.items() if isinstance(value, Tensor)}
+            if tensors:
+                return tensors
+    return {}

@@ -1,0 +1,125 @@
+"""Folders of torch.distributed.checkpoint, as Lightning's sharded strategies write them too.
+
+The shards are files of torch.save, which torch reads with `weights_only=True`. What lies where is
+told by `.metadata`, and that torch unpickles without any restraint; here only the classes that it
+is made of are let through.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections import OrderedDict
+from pathlib import Path
+from pickle import Unpickler, UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.checkpoint import metadata
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+from torch.distributed.checkpoint.filesystem import FileSystemReader, _StorageInfo
+from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
+    Metadata,
+    TensorStorageMetadata,
+)
+from torch.distributed.checkpoint.planner import LoadPlan
+from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
+from torch.serialization import _get_layout
+
+from lightning_semgeom.checkpoints.pickled import step_in_pickled
+from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
+
+METADATA = ".metadata"
+_STATE = "meta.pt"  # what Lightning keeps beside the shards
+_OWN_CLASSES = (
+    *("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "_MEM_FORMAT_ENCODING"),
+    *("TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata"),
+)
+_ALLOWED: dict[tuple[str, str], Any] = {
+    **{(metadata.__name__, name): getattr(metadata, name) for name in _OWN_CLASSES},
+    (_StorageInfo.__module__, "_StorageInfo"): _StorageInfo,
+    ("torch", "Size"): torch.Size,
+    ("torch.serialization", "_get_layout"): _get_layout,
+    ("collections", "OrderedDict"): OrderedDict,
+    # The folder that it was saved to; Python 3.13 calls the module differently.
+    **{
+        (module, name): getattr(pathlib, "Pure" + name)
+        for module in ("pathlib", "pathlib._local")
+        for name in ("PosixPath", "WindowsPath")
+    },
+    **{
+        ("torch", name): value
+        for name, value in vars(torch).items()
+        if isinstance(value, torch.dtype)
+    },
+}
+
+
+def open_sharded(folder: Path) -> Tensors:
+    """The tensors of a folder with `.metadata` and shards.
+
+    Raises:
+        CheckpointError: if `.metadata` cannot be read, or asks for what it does not need.
+    """
+    found = _metadata(folder)
+    stored = {
+        name: item
+        for name, item in found.state_dict_metadata.items()
+        if isinstance(item, TensorStorageMetadata)
+    }
+
+    def read(name: str, rows: int) -> Tensor:
+        item = stored[name]
+        tensor = torch.empty(rows, *item.size[1:], dtype=item.properties.dtype)
+        part = ChunkStorageMetadata(torch.Size([0] * tensor.ndim), tensor.size())
+        # What dcp.load does with a plan of its own, that would be for the whole tensor.
+        plan = LoadPlan(create_read_items_for_chunk_list(name, item, [part]))
+        planner = DefaultLoadPlanner()
+        planner.set_up_planner({name: tensor}, found, True)
+        reader = FileSystemReader(folder)
+        reader.set_up_storage_reader(found, True)
+        try:
+            reader.read_data(plan, planner).wait()
+        except FileNotFoundError as fault:
+            raise CheckpointError(f"its shard '{fault.filename}' is not there.") from None
+        except Exception as fault:
+            raise CheckpointError(f"a shard is cut or damaged ({fault}).") from None
+        return tensor
+
+    return Tensors({name: tuple(item.size) for name, item in stored.items()}, read)
+
+
+def step_in_sharded(folder: Path) -> int | None:
+    """The optimizer step that Lightning wrote beside the shards.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
+    """
+    file = folder / _STATE
+    return step_in_pickled(file) if file.is_file() else None
+
+
+class _MetadataUnpickler(Unpickler):
+    """Knows no classes and functions but those of `_ALLOWED`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise CheckpointError(
+                f"it is not read, since reading its '{METADATA}' could run code: it asks for "
+                f"{module}.{name}, which torch.distributed.checkpoint does not write. If you trust "
+                "where it comes from, convert the folder with dcp_to_torch_save of "
+                "torch.distributed.checkpoint.format_utils."
+            )
+        return _ALLOWED[module, name]
+
+
+def _metadata(folder: Path) -> Metadata:
+    try:
+        with (folder / METADATA).open("rb") as file:
+            found = _MetadataUnpickler(file).load()
+    except (UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as fault:
+        raise CheckpointError(f"its '{METADATA}' is cut or damaged ({fault}).") from None
+    if not isinstance(found, Metadata):
+        raise CheckpointError(f"its '{METADATA}' holds {type(found).__name__} and no Metadata.")
+    return found
