@@ -6,7 +6,10 @@ import sys
 import matplotlib.image
 import pytest
 
-from lightning_semgeom import History
+from lightning_semgeom import History, analyze
+from lightning_semgeom.cli import main
+from tests import models
+from tests.checkpoints.files import save
 
 
 def run(*arguments, cwd=None):
@@ -54,29 +57,156 @@ def test_the_stdlib_demo_runs_on_a_text_of_one_s_own(tmp_path):
     assert (tmp_path / "lightning_logs/version_0/timeline.png").exists()
 
 
+def analyzed(folder):
+    """A run folder with checkpoints of a run that rises and falls, and its attributes."""
+    model, table = models.StagedModel(), models.StagedModel.table()
+    steps = [0, 2, 5, 10, 15, 20, 30, 50, 80, 120, 170, 230, 300]
+    for step in steps:
+        save(folder / f"run/step={step}.ckpt", model.head_at(step))
+    lines = [
+        f"{row},{table.values[0][code]}" for row, code in enumerate(table.codes[:, 0].tolist())
+    ]
+    (folder / "colours.csv").write_text("\n".join(["id,colour", *lines]))
+    return len(steps)
+
+
+def test_analyze_tells_a_run_that_is_over_and_leaves_histories_and_a_page(tmp_path):
+    count = analyzed(tmp_path)
+    (tmp_path / "run/step=7.ckpt").write_text("cut")
+    done = run("analyze", tmp_path / "run", "--attributes", tmp_path / "colours.csv")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"lightning-semgeom: {tmp_path}/run/step=7.ckpt: it is no file of torch.save; it begins "
+        "with b'cut'."
+    )
+    out = tmp_path / "run/semgeom_analysis"
+    assert f"Open in a browser: {out / 'report.html'}" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("unembedding")]
+    assert [row[:2] for row in rows] == [["unembedding", "colour"]] * 2
+    assert rows[0][3] == "20"
+    assert rows[1][2] == "(shuffled)"
+    assert "In the unembedding, colour emerged at step" in done.stdout
+    for name in ("semgeom", "semgeom_control"):
+        history = History.load(out / name)
+        assert len(history) == count
+        assert history.picture_steps("unembedding") == [record.step for record in history]
+    assert matplotlib.image.imread(out / "timeline.png").std() > 0.05
+    page = (out / "report.html").read_text()
+    assert "colour emerged at step" in page
+    assert "class=control" in page
+
+
+def test_analyze_writes_where_it_is_told_and_puts_aside_what_was_there(tmp_path, capsys):
+    count, out = analyzed(tmp_path), tmp_path / "out"
+    file = ("--attributes", tmp_path / "colours.csv", "--out", out, "--tensor", "lm_head")
+    for _ in range(2):
+        assert main_of("analyze", tmp_path / "run", *file) == 0
+    assert f"Pictures and histories of {count} checkpoints: {out}" in capsys.readouterr().out
+    assert len(History.load(out / "semgeom/earlier.1")) == count
+    one = tmp_path / "run/step=20.ckpt"
+    assert main_of("analyze", one, *file[:2]) == 0
+    assert (tmp_path / "run/semgeom_analysis/report.html").is_file()
+
+
+def test_report_makes_a_page_of_a_run(tmp_path):
+    analyzed(tmp_path)
+    analyze(tmp_path / "run", models.StagedModel.table(), folder=tmp_path / "semgeom")
+    done = run("report", tmp_path, "--out", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{tmp_path / 'page.html'} (")
+    assert "colour emerged at step" in (tmp_path / "page.html").read_text()
+
+
+def main_of(*arguments):
+    """The exit status, in this process: another one takes seconds."""
+    try:
+        return main([*map(str, arguments)])
+    except SystemExit as end:
+        return end.code
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "COMMAND"),
-        (("demo", "--steps", "0"), "must be 1 or more; got 0"),
+        ((), "lightning-semgeom: the following arguments are required: COMMAND; see lightning-s"),
+        (("demo", "--steps", "0"), "lightning-semgeom demo: argument --steps: must be 1 or more"),
         (("demo", "--setting", "none"), "invalid choice: 'none'"),
+        (("report",), "required: RUN_FOLDER; see lightning-semgeom report --help"),
+        (("report", "/nowhere"), "no history in '/nowhere'"),
+        (("wandb-workspace", "--entity", "me"), "required: --project; see lightning-semgeom wandb"),
+        (
+            ("wandb-workspace", "--entity", "me", "--project", "it", "/nowhere"),
+            "no history at '/nowhere",
+        ),
+        (("analyze", "run"), "required: --attributes; see lightning-semgeom analyze --help"),
+        (("analyze", "none", "--attributes", "colours.csv"), "no file or folder at 'none'"),
+        (("analyze", ".", "--attributes", "none.csv"), "no attribute file at 'none.csv'"),
+        (("analyze", "empty", "--attributes", "colours.csv"), "no checkpoint in 'empty'"),
+        (
+            ("analyze", "run", "copy", "--attributes", "colours.csv"),
+            "'copy/step=0.ckpt' and 'run/step=0.ckpt' differ, and both are of step 0",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--tensor", "wte"),
+            "no checkpoint could be measured: run/step=0.ckpt: it has no tensor 'wte'",
+        ),
+        (("analyze", "run", "--attributes", "surface"), "is about a vocabulary: give its --tok"),
+        (
+            ("analyze", "run", "--attributes", "python", "--tokenizer", "empty"),
+            "no tokenizer at 'empty/tokenizer.json'",
+        ),
+        (
+            ("analyze", "run", "--attributes", "python", "--tokenizer", "colours.csv"),
+            "'colours.csv' cannot be read as a tokenizer",
+        ),
+    ],
+)
+def test_wrong_arguments_exit_with_2_and_one_line(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    analyzed(tmp_path)
+    save(tmp_path / "copy/step=0.ckpt", models.StagedModel().head_at(9))
+    (tmp_path / "empty").mkdir()
+    assert main_of(*arguments) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert len(told.err.splitlines()) == 1
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (("demo", "--setting", "factored", "--text", "a"), "--text goes with --setting stdlib"),
         (("demo", "--text", "/none"), "cannot be read as UTF-8 text"),
     ],
 )
-def test_wrong_arguments_exit_with_2_and_say_why(tmp_path, arguments, message):
+def test_what_the_demo_finds_wrong_is_told_without_a_traceback(tmp_path, arguments, message):
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_help_is_there_for_each_command():
-    assert "demo" in run("--help").stdout
-    for command, option in (
-        ("demo", "--setting"),
-        ("report", "--out"),
-        ("wandb-workspace", "--name"),
+def test_a_package_that_is_missing_is_told_with_how_to_install_it(tmp_path, monkeypatch, capsys):
+    analyzed(tmp_path)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    arguments = ("analyze", tmp_path / "run", "--attributes", tmp_path / "colours.csv")
+    assert main_of(*arguments) == 2
+    assert "pip install 'lightning-semgeom[analyze]'" in capsys.readouterr().err
+
+
+def test_help_is_there_for_each_command(capsys):
+    for arguments, expected in (
+        ((), "demo"),
+        (("demo",), "--setting"),
+        (("analyze",), "examples:\n  lightning-semgeom analyze"),
+        (("report",), "--out"),
+        (("wandb-workspace",), "--name"),
     ):
-        assert option in run(command, "--help").stdout
-    assert run("--version").stdout.strip()
+        assert main_of(*arguments, "--help") == 0
+        assert expected in capsys.readouterr().out
+    assert main_of("--version") == 0
+    assert capsys.readouterr().out.strip()

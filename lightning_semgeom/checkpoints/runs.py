@@ -59,13 +59,15 @@ class Checkpoint:
         """
         root = abspath(self.root)
         inner = Path(abspath(self.path)).relative_to(root).parts
-        for step in (_named(reversed(inner)), self._step_inside(), _named([Path(root).name])):
-            if step is not None:
-                return step
-        raise CheckpointError(
-            "it tells no step, neither by its name nor inside. Put it into the name of the file or "
-            "of its folder, as in step-100."
-        )
+        step = _named(reversed(inner))
+        step = self._step_inside() if step is None else step
+        step = _named([Path(root).name]) if step is None else step
+        if step is None:
+            raise CheckpointError(
+                "it tells no step, neither by its name nor inside. Put it into the name of the "
+                "file or of its folder, as in step-100."
+            )
+        return step
 
     def _step_inside(self) -> int | None:
         if self.path.is_dir():

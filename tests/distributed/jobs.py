@@ -138,6 +138,18 @@ def fsdp2(folder, rank, size, **options):
     return model_parallel(folder, rank, size, "fully_sharded", size, **options)
 
 
+def fsdp2_saved(folder, rank, size):
+    """Save sharded checkpoints; answers with what was recorded of the same weights."""
+    callback = geometry(hidden=())
+    saving = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=2, save_top_k=-1)
+    strategy = ModelParallelStrategy(size, 1)
+    options = {"strategy": strategy, "devices": size, "enable_checkpointing": True}
+    trainer = models.trainer(folder, callback, saving, **options)
+    trainer.fit(models.ShardedModel(shard=shards.fully_sharded), models.batches(rank, size))
+    records = [record for record in callback.history if record.step in (2, 4, 6)]
+    return [[record.step, dict(record.values)] for record in records]
+
+
 def fsdp2_double(folder, rank, size):
     return fsdp2(folder, rank, size, dtype=torch.float64)
 

@@ -1,0 +1,89 @@
+import pytest
+
+from lightning_semgeom.checkpoints.names import find_tensor, site_of
+from lightning_semgeom.checkpoints.tensors import CheckpointError
+
+BERT = {
+    "bert.embeddings.word_embeddings.weight": (30, 8),
+    "bert.embeddings.position_embeddings.weight": (50, 8),
+    "bert.embeddings.token_type_embeddings.weight": (2, 8),
+    "bert.encoder.layer.0.attention.output.dense.weight": (64, 8),
+    "cls.predictions.bias": (30,),
+}
+T5 = {
+    "shared.weight": (30, 8),
+    "encoder.embed_tokens.weight": (30, 8),
+    "decoder.embed_tokens.weight": (30, 8),
+}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ({"lm_head.weight": (30, 8), "wte.weight": (30, 8)}, "lm_head.weight"),
+        ({"model.output.weight": (32, 8), "h.0.attn.output.weight": (8, 8)}, "model.output.weight"),
+        ({"state_dict.module.head.weight": (30, 8)}, "state_dict.module.head.weight"),
+        ({"head": (30, 8)}, "head"),
+        (BERT, "bert.embeddings.word_embeddings.weight"),
+        (BERT | {"cls.predictions.decoder.weight": (30, 8)}, "cls.predictions.decoder.weight"),
+        (T5, "shared.weight"),
+        (T5 | {"lm_head.weight": (30, 8)}, "lm_head.weight"),
+        ({"wte.weight": (30, 8), "wpe.weight": (64, 8)}, "wte.weight"),
+        # The moments of an optimizer, as torch.distributed.checkpoint has them beside the weights.
+        ({"model.wte.weight": (30, 8), "optim.wte.weight.exp_avg": (30, 8)}, "model.wte.weight"),
+    ],
+)
+def test_the_head_is_found_or_what_it_is_tied_to(shapes, expected):
+    assert find_tensor(shapes, None, 25) == expected
+
+
+@pytest.mark.parametrize(
+    ("shapes", "wanted", "message"),
+    [
+        ({}, None, "no tensor was found for the 25 rows of the attribute table.* no matrix at all"),
+        ({"lm_head.weight": (24, 8)}, None, r"the 25 rows .*matrices 'lm_head.weight' \[24, 8\]"),
+        (
+            {"a.head.weight": (30, 8), "b.head.weight": (30, 8)},
+            None,
+            r"several tensors may be the unembedding: .*tensor='a.head.weight'",
+        ),
+        (
+            {"a.wte.weight": (30, 8), "b.wte.weight": (30, 8)},
+            None,
+            r"several tensors may be the embedding, .*'b.wte.weight' \[30, 8\]",
+        ),
+        (
+            {"wte.weight": (30, 8), "to_logits.weight": (30, 8)},
+            None,
+            "'wte.weight' stands for a tied one, but this may be the head: 'to_logits.weight'",
+        ),
+        (BERT, "bert.embeddings.wrd_embeddings", "close names: 'bert.embeddings.word_embeddings"),
+        ({"a.weight": (9, 9)}, "zzz", r"no tensor 'zzz'; it has the matrices 'a.weight' \[9, 9\]"),
+        (BERT, "cls.predictions.bias", r"'cls.predictions.bias' is \[30\] and not \[rows, d\]"),
+        (
+            {"lm_head.weight": (24, 8)},
+            "lm_head",
+            "the attribute table has 25 rows, but 'lm_head.weight' has only 24",
+        ),
+        (
+            {"module.wte.weight": (30, 8), "_orig_mod.wte.weight": (30, 8)},
+            "wte",
+            "several tensors are called 'wte': 'module.wte.weight'",
+        ),
+    ],
+)
+def test_what_cannot_be_found_is_told_with_what_would_work(shapes, wanted, message):
+    with pytest.raises(CheckpointError, match=message):
+        find_tensor(shapes, wanted, 25)
+
+
+def test_an_exact_name_goes_before_one_without_wrappers():
+    shapes = {"module.wte.weight": (30, 8), "wte.weight": (30, 8)}
+    assert find_tensor(shapes, "wte.weight", 25) == "wte.weight"
+    assert find_tensor(shapes, "module.wte.weight", 25) == "module.wte.weight"
+
+
+def test_the_site_is_the_embedding_where_the_user_names_one():
+    assert site_of(None) == "unembedding"
+    assert site_of("model.lm_head.weight") == "unembedding"
+    assert site_of("module.transformer.wte") == "embedding"
