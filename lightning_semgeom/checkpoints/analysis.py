@@ -101,6 +101,8 @@ def analyze_with(
         FileNotFoundError, ValueError: as `analyze` does.
         OSError: if a history cannot be written.
     """
+    if not paths:
+        raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
     site, num_rows = site_of(tensor), len(next(iter(tables.values())))
     row_ids = torch.arange(num_rows)
     plans = {name: plan_site(table, row_ids, _GRAM_SIZE) for name, table in tables.items()}

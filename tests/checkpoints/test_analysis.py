@@ -1,8 +1,10 @@
 import math
+import sys
 
 import lightning.pytorch as pl
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
@@ -176,6 +178,11 @@ def test_where_nothing_can_be_measured_the_error_has_the_reasons(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_no_path_at_all_is_an_error():
+    with pytest.raises(ValueError, match="paths is empty: give checkpoints"):
+        analyze([], models.table())
+
+
 def test_a_table_longer_than_the_weight_says_both_numbers(tmp_path):
     save(tmp_path / "step-0.pt")
     table = AttributeTable.from_dict({"colour": list("rb") * 10})
@@ -208,14 +215,12 @@ def test_of_two_checkpoints_of_one_step_the_one_that_can_be_read_is_taken(tmp_pa
 
 def test_a_package_that_is_missing_is_no_fault_of_the_file(tmp_path, monkeypatch):
     save_file({"lm_head.weight": head()}, tmp_path / "step-1.safetensors")
-    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
     with pytest.raises(ModuleNotFoundError, match="safetensors"):
         analyze(tmp_path, models.table())
 
 
 def test_a_missing_or_cut_shard_is_told(tmp_path):
-    import torch.distributed.checkpoint as dcp
-
     folder = tmp_path / "step-1"
     with pytest.warns(UserWarning, match="intent is to save in a single process"):
         dcp.save({"lm_head.weight": head()}, checkpoint_id=folder, no_dist=True)

@@ -116,6 +116,7 @@ def test_a_hugging_face_folder_in_one_file_and_in_shards(tmp_path, made):
     weight = model.get_output_embeddings().weight.detach()
     assert_gives(tmp_path / "checkpoint-5", weight)
     assert_gives(tmp_path / "checkpoint-10", weight)
+    assert_gives(tmp_path / "checkpoint-10/model.safetensors.index.json", weight)
     assert [record.step for record in analyze(tmp_path, models.table())] == [5, 10]
 
 
