@@ -73,10 +73,10 @@ def attributes_of(named: str, tokenizer: Path | None) -> AttributeTable:
         return AttributeTable.from_file(named)
     vocabulary = _tokenizer(tokenizer)
     if named == "surface":
-        return AttributeTable.surface(vocabulary)  # type: ignore[attr-defined,no-any-return,unused-ignore]
+        return AttributeTable.surface(vocabulary)
     if named == "python":
-        return AttributeTable.python_tokens(vocabulary)  # type: ignore[attr-defined,no-any-return,unused-ignore]
-    return AttributeTable.from_file(named, tokenizer=vocabulary)  # type: ignore[call-arg,unused-ignore]
+        return AttributeTable.python_tokens(vocabulary)
+    return AttributeTable.from_file(named, tokenizer=vocabulary)
 
 
 def _tokenizer(path: Path) -> Any:
