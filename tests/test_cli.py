@@ -6,10 +6,11 @@ import sys
 import matplotlib.image
 import pytest
 
-from lightning_semgeom import History, analyze
+from lightning_semgeom import AttributeTable, History
 from lightning_semgeom.cli import main
 from tests import models
-from tests.checkpoints.files import save
+from tests.attributes import vocabularies
+from tests.checkpoints.files import head, save
 
 
 def run(*arguments, cwd=None):
@@ -109,13 +110,24 @@ def test_analyze_writes_where_it_is_told_and_puts_aside_what_was_there(tmp_path,
     assert (tmp_path / "run/semgeom_analysis/report.html").is_file()
 
 
-def test_report_makes_a_page_of_a_run(tmp_path):
-    analyzed(tmp_path)
-    analyze(tmp_path / "run", models.StagedModel.table(), folder=tmp_path / "semgeom")
-    done = run("report", tmp_path, "--out", tmp_path / "page.html")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{tmp_path / 'page.html'} (")
-    assert "colour emerged at step" in (tmp_path / "page.html").read_text()
+def test_analyze_takes_attributes_from_a_vocabulary(tmp_path, capsys):
+    vocabulary = vocabularies.byte_level()
+    vocabulary.save(str(tmp_path / "tokenizer.json"))
+    save(tmp_path / "step-1/lit_model.pth", head(rows=vocabulary.get_vocab_size() + 7))
+    (tmp_path / "animals.tsv").write_text(
+        "word\tattribute\tvalue\ndog\tanimal\tyes\ncat\tanimal\tyes\nthe\tanimal\tno\n"
+        "and\tanimal\tno\n"
+    )
+    for attributes, names in (
+        ("surface", AttributeTable.surface(vocabulary).names),
+        ("python", ("kind",)),
+        (tmp_path / "animals.tsv", ("animal",)),
+    ):
+        tokenizer = ("--attributes", attributes, "--tokenizer", tmp_path)
+        assert main_of("analyze", tmp_path / "step-1", *tokenizer) == 0, capsys.readouterr().err
+        told = capsys.readouterr().out.splitlines()
+        found = [line.split()[1] for line in told if line.startswith("unembedding")]
+        assert found[: len(names)] == [*names]
 
 
 def main_of(*arguments):
@@ -134,7 +146,6 @@ def main_of(*arguments):
         (("demo", "--setting", "none"), "invalid choice: 'none'"),
         (("report",), "required: RUN_FOLDER; see lightning-semgeom report --help"),
         (("report", "/nowhere"), "no history in '/nowhere'"),
-        (("wandb-workspace", "--entity", "me"), "required: --project; see lightning-semgeom wandb"),
         (
             ("wandb-workspace", "--entity", "me", "--project", "it", "/nowhere"),
             "no history at '/nowhere",
@@ -181,9 +192,10 @@ def test_wrong_arguments_exit_with_2_and_one_line(
     [
         (("demo", "--setting", "factored", "--text", "a"), "--text goes with --setting stdlib"),
         (("demo", "--text", "/none"), "cannot be read as UTF-8 text"),
+        (("wandb-workspace", "--entity", "me"), "required: --project; see lightning-semgeom wandb"),
     ],
 )
-def test_what_the_demo_finds_wrong_is_told_without_a_traceback(tmp_path, arguments, message):
+def test_what_a_process_finds_wrong_is_told_without_a_traceback(tmp_path, arguments, message):
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
