@@ -32,10 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 where a part failed, 2 for wrong arguments."""
     parser = _Parser(
         prog="lightning-semgeom",
-        description="See meaning form and fade in a language model while it trains.",
+        description="See meaning form and fade in a language model while it trains, or in the "
+        "checkpoints that a run has left.",
+        epilog="lightning-semgeom COMMAND --help tells what a command takes.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_demo, _add_analyze, _add_report, _add_wandb_workspace):
         add(commands)
     chosen = parser.parse_args(arguments)
