@@ -59,9 +59,15 @@ class Run:
         return inf if step is None else step
 
 
+def attributes_of(runs):
+    """What tokens mean, then what they look like, as in the runs."""
+    found = runs[0].history.attributes("unembedding")
+    return sorted(found, key=lambda attribute: attribute != "supersense")
+
+
 def tables(runs):
     """All figures as Markdown: by site and attribute, the order, layers, and the controls."""
-    attributes = runs[0].history.attributes("unembedding")
+    attributes = attributes_of(runs)
     lines = [line(runs, site, attribute) for site in SHORT for attribute in attributes]
     controls = [summary for run in runs for summary in summaries(run.control)]
     alarms = sum(summary.milestones.onset_step is not None for summary in controls)
@@ -148,7 +154,7 @@ def layers(runs, attributes):
 
 def draw(runs, out):
     """A column a site: the gap of each attribute, median over seeds and range; the control grey."""
-    attributes = runs[0].history.attributes("unembedding")
+    attributes = attributes_of(runs)
     figure = new_figure(3.4 * len(SHORT), 4.2)
     axes = figure.subplots(1, len(SHORT), sharey=True)
     for axis, site in zip(axes, SHORT, strict=True):
