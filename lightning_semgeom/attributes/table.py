@@ -21,7 +21,7 @@ from lightning_semgeom.attributes.python import python_columns
 from lightning_semgeom.attributes.surface import surface_columns
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.attributes.wordnet import supersenses
-from lightning_semgeom.attributes.words import token_column
+from lightning_semgeom.attributes.words import token_columns
 
 _SHOWN_VALUES = 5
 
@@ -127,10 +127,7 @@ class AttributeTable:
         path, cut = Path(path), Cut.of(threshold, quantile)
         if tokenizer is None:
             return cls._common(read_columns(path, cut), min_count)
-        vocabulary = Vocabulary.of(tokenizer)
-        columns = {
-            name: token_column(words, vocabulary) for name, words in read_words(path, cut).items()
-        }
+        columns = token_columns(read_words(path, cut), Vocabulary.of(tokenizer))
         return cls._common(columns, min_count)
 
     @classmethod
@@ -186,7 +183,8 @@ class AttributeTable:
             FileNotFoundError: if the folder lacks a file of the database.
             TypeError, ValueError: as in `surface`, and if a file cannot be read.
         """
-        column = token_column(supersenses(Path(path)), Vocabulary.of(tokenizer))
+        words = {"supersense": supersenses(Path(path))}
+        (column,) = token_columns(words, Vocabulary.of(tokenizer)).values()
         # Most of its words are no token of any vocabulary; a list of those tells nobody anything.
         return cls._common({"supersense": replace(column, no_token=())}, min_count)
 
