@@ -9,6 +9,8 @@ from pathlib import Path
 from lightning_semgeom.attributes.coverage import Column
 from lightning_semgeom.attributes.numbers import Cut
 
+_Cells = dict[str, list[tuple[str, str | None]]]
+"""For each attribute the first entry of each line, and the line's value."""
 _LONG = ["word", "attribute", "value"]
 _LARGEST_ID = 10_000_000  # far above any vocabulary: a larger id is a number that is no row id
 
@@ -19,7 +21,7 @@ def read_columns(path: Path, cut: Cut | None) -> dict[str, Column]:
     The first column names the rows. Where all its entries are whole numbers they are row ids: lines
     may come in any order, and rows without a line are not labelled. Otherwise they are labels, and
     the first line after the header is row 0. The separator is a tab in .tsv and .tab files, a comma
-    in .csv files, and in others a tab where the header has one.
+    in .csv files, and in others a tab where the header has one. With commas, quotes are quotes.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -31,12 +33,12 @@ def read_columns(path: Path, cut: Cut | None) -> dict[str, Column]:
             f"{path}: a file of words ('{' '.join(header)}') needs a tokenizer, which knows their "
             "tokens: AttributeTable.from_file(path, tokenizer=...)."
         )
-    cells = _wide_cells(path, header, lines)
-    rows = _rows(path, header[0], [(number, entries[0].strip()) for number, entries in lines])
+    cells = _cut(path, _wide_cells(path, header, lines), cut)
+    rows = _rows(path, header[0], [(number, entries[0]) for number, entries in lines])
     columns = {}
     for name, column in cells.items():
         values: list[str | None] = [None] * (max(rows) + 1)
-        for row, (_, value) in zip(rows, _cut(column, cut), strict=True):
+        for row, (_, value) in zip(rows, column, strict=True):
             values[row] = value
         _check_values(path, name, values)
         columns[name] = Column(values)
@@ -54,10 +56,11 @@ def read_words(path: Path, cut: Cut | None) -> dict[str, dict[str, set[str]]]:
         ValueError: if it is no such table; the message names file, line and column.
     """
     header, lines = _read(path)
-    cells = (_long_cells if _is_long(header) else _wide_cells)(path, header, lines)
+    cells = _cut(path, (_long_cells if _is_long(header) else _wide_cells)(path, header, lines), cut)
+    _check_words(path, [(number, entries[0].strip()) for number, entries in lines])
     found: dict[str, dict[str, set[str]]] = {name: {} for name in cells}
     for name, column in cells.items():
-        for word, value in _cut(column, cut):
+        for word, value in column:
             if value is not None:
                 found[name].setdefault(word, set()).add(value)
     return found
@@ -69,8 +72,8 @@ def _is_long(header: Sequence[str]) -> bool:
 
 def _wide_cells(
     path: Path, header: Sequence[str], lines: Sequence[tuple[int, list[str]]]
-) -> dict[str, list[tuple[str, str | None]]]:
-    """For each attribute the first entry of each line, and the line's value."""
+) -> _Cells:
+    """Those of a file with a column for each attribute."""
     names = [name.strip() for name in header[1:]]
     if not names:
         raise ValueError(
@@ -91,10 +94,10 @@ def _wide_cells(
 
 def _long_cells(
     path: Path, header: Sequence[str], lines: Sequence[tuple[int, list[str]]]
-) -> dict[str, list[tuple[str, str | None]]]:
-    """For each attribute the words that it labels, and their values."""
+) -> _Cells:
+    """Those of a file with a line for each word and attribute."""
     _check_widths(path, header, lines)
-    cells: dict[str, list[tuple[str, str | None]]] = {}
+    cells: _Cells = {}
     for number, entries in lines:
         word, name, value = (entry.strip() for entry in entries)
         if not name:
@@ -119,25 +122,33 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each further line that is not blank with its number."""
     if not path.is_file():
         raise FileNotFoundError(f"no attribute file at '{path}'.")
+    lines, began = [], 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
-            reader = csv.reader(file, delimiter=_separator(path, first), strict=True)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
+            if _has_tabs(path, first):
+                # A quote is a token like others, and files with tabs have no need to quote.
+                reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            else:
+                reader = csv.reader(file, strict=True)
+            for cells in reader:
+                if cells:
+                    lines.append((reader.line_num, cells))
+                began = reader.line_num + 1
     except UnicodeDecodeError as fault:
         raise ValueError(f"{path}: not a UTF-8 text file ({fault}); save it as UTF-8.") from None
     except csv.Error as fault:
-        raise ValueError(f"{path}, line {reader.line_num}: {fault}.") from None
+        raise ValueError(f"{path}, in the entry that begins in line {began}: {fault}.") from None
     if not lines:
         raise ValueError(f"{path}: the file is empty; expected a header and one line a row.")
     return lines[0][1], lines[1:]
 
 
-def _separator(path: Path, first_line: str) -> str:
+def _has_tabs(path: Path, first_line: str) -> bool:
     if path.suffix.lower() in (".tsv", ".tab"):
-        return "\t"
-    return "\t" if path.suffix.lower() != ".csv" and "\t" in first_line else ","
+        return True
+    return path.suffix.lower() != ".csv" and "\t" in first_line
 
 
 def _rows(path: Path, name: str, entries: Sequence[tuple[int, str]]) -> list[int]:
@@ -150,7 +161,7 @@ def _rows(path: Path, name: str, entries: Sequence[tuple[int, str]]) -> list[int
                 f"{seen[entry]}; each row has one line."
             )
         seen[entry] = number
-    if not all(entry.isascii() and entry.isdigit() for _, entry in entries):
+    if not all(_is_id(entry.strip()) for _, entry in entries):
         return list(range(len(entries)))
     ids: dict[int, int] = {}
     for number, entry in entries:
@@ -169,13 +180,37 @@ def _rows(path: Path, name: str, entries: Sequence[tuple[int, str]]) -> list[int
     return list(ids)
 
 
-def _cut(
-    column: Sequence[tuple[str, str | None]], cut: Cut | None
-) -> Sequence[tuple[str, str | None]]:
+def _cut(path: Path, cells: _Cells, cut: Cut | None) -> _Cells:
+    """The cells with their numbers cut in two."""
     if cut is None:
-        return column
-    values = cut.applied([value for _, value in column])
-    return [(entry, value) for (entry, _), value in zip(column, values, strict=True)]
+        return cells
+    values = {name: cut.applied([value for _, value in cells[name]]) for name in cells}
+    if not any(values.values()):
+        raise ValueError(
+            f"{path}: threshold and quantile cut columns of numbers, and there is none; each has "
+            "an entry that is no number."
+        )
+    return {
+        name: [(entry, value) for (entry, _), value in zip(column, values[name] or (), strict=True)]
+        if values[name]
+        else column
+        for name, column in cells.items()
+    }
+
+
+def _check_words(path: Path, words: Sequence[tuple[int, str]]) -> None:
+    for number, word in words:
+        if not word:
+            raise ValueError(f"{path}, line {number}, column 1: the word is missing.")
+    if all(_is_id(word) for _, word in words):
+        raise ValueError(
+            f"{path}: its first column has whole numbers alone, which are row ids and no words. "
+            "Leave the tokenizer out."
+        )
+
+
+def _is_id(entry: str) -> bool:
+    return entry.isascii() and entry.isdigit()
 
 
 def _check_values(path: Path, name: str, column: Sequence[str | None]) -> None:

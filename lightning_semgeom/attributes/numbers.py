@@ -8,6 +8,8 @@ from math import isfinite
 
 import numpy as np
 
+_MISSING = {"na", "n/a", "nan", "null", "none", "-", "."}
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -35,18 +37,22 @@ class Cut:
             return cls(quantile, is_quantile=True)
         return None if threshold is None else cls(threshold, is_quantile=False)
 
-    def applied(self, column: Sequence[str | None]) -> list[str | None]:
-        """`<=c` or `>c` for each number of a column; a column with other entries stays as it is.
+    def applied(self, column: Sequence[str | None]) -> list[str | None] | None:
+        """`<=c` or `>c` for each number of a column; None for a column with other entries.
 
-        What is not finite has no value.
+        What is missing, as NA, or not finite, has no value.
         """
+        is_missing = [cell is None or cell.lower() in _MISSING for cell in column]
         try:
-            numbers = [None if cell is None else float(cell) for cell in column]
+            numbers = [
+                None if missing else float(str(cell))
+                for cell, missing in zip(column, is_missing, strict=True)
+            ]
         except ValueError:
-            return [*column]
+            return None
         known = [number for number in numbers if number is not None and isfinite(number)]
         if not known:
-            return [None] * len(column)
+            return None
         at = float(np.quantile(np.array(known), self.at)) if self.is_quantile else self.at
         names = {False: f"<={at:.6g}", True: f">{at:.6g}"}
         return [

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 _BYTE_SPACE, _SENTENCE_SPACE, _CONTINUED = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "▁", "##"
+_WORD_END = "</w>"
+_FEWEST_MARKED = 0.01  # of all tokens; vocabularies of characters have each mark as one of them
 _NO_TEXT = "\N{REPLACEMENT CHARACTER}"  # what a part of a character is decoded to
-_UNUSED = re.compile(r"\[unused\d+\]")  # rooms that BERT's vocabularies keep free
+_UNUSED = re.compile(r"[\[<]unused\d+[\]>]")  # rooms that BERT's and Gemma's vocabularies keep free
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,21 @@ class Vocabulary:
         """The vocabulary of a tokenizer of `tokenizers` or of `transformers`.
 
         Raises:
-            TypeError: if it is none of them.
+            TypeError: if it is none of them, or writes its tokens in another way.
         """
         added = _added_tokens(tokenizer)
         ids: Mapping[str, int] = tokenizer.get_vocab()
-        tokens: list[str | None] = [None] * (max(ids.values(), default=-1) + 1)
+        texts: list[str | None] = [None] * (max(ids.values(), default=-1) + 1)
+        read = _reader(tokenizer, [*ids])
         for token, number in ids.items():
-            tokens[number] = token
-        read = _reader([token for token in tokens if token is not None])
-        texts = [None if token is None else read(token) for token in tokens]
+            texts[number] = None if _UNUSED.fullmatch(token) else read(token)
         for number, token in added.items():
-            texts[number] = None if token.special else token.content
+            # SentencePiece writes runs of spaces as added tokens, in its own way.
+            text = read(token.content) if read is _sentence_text else token.content
+            is_none = token.special or _UNUSED.fullmatch(token.content)
+            texts[number] = None if is_none else text
+        for number in getattr(tokenizer, "all_special_ids", ()):
+            texts[number] = None
         return cls(tuple(texts), _encoder(tokenizer))
 
     def single_tokens(self, words: Sequence[str]) -> list[int | None]:
@@ -52,7 +58,8 @@ class Vocabulary:
         """
         tokens = {_bare(text) for text in self.texts if text is not None} - {""}
         known = [word for word in words if _bare(word) in tokens]
-        encoded = self.encode([form for word in known for form in _forms(word)])
+        forms = [form for word in known for form in _forms(word)]
+        encoded = self.encode(forms) if forms else []  # transformers takes no empty list
         found: dict[str, int | None] = dict.fromkeys(words)
         for index, word in enumerate(known):
             single = [ids[0] for ids in encoded[3 * index :][:3] if len(ids) == 1]
@@ -84,12 +91,20 @@ def _added_tokens(tokenizer: Any) -> dict[int, Any]:
     )
 
 
-def _reader(tokens: Sequence[str]) -> Callable[[str], str | None]:
+def _reader(tokenizer: Any, tokens: Sequence[str]) -> Callable[[str], str | None]:
     """How the tokens of a vocabulary are read: the mark that most of them begin with tells it."""
     marks = {_BYTE_SPACE: _byte_text, _SENTENCE_SPACE: _sentence_text, _CONTINUED: _word_text}
     counts = {mark: sum(token.startswith(mark) for token in tokens) for mark in marks}
     mark = max(counts, key=lambda mark: counts[mark])
-    return marks[mark] if counts[mark] else str
+    ends = sum(token.endswith(_WORD_END) for token in tokens)
+    if counts[mark] < max(_FEWEST_MARKED * len(tokens), ends):
+        raise TypeError(
+            f"the tokens of this {type(tokenizer).__name__} do not say where words begin: read are "
+            f"byte-level BPE ('{_BYTE_SPACE}word'), SentencePiece ('{_SENTENCE_SPACE}word') and "
+            f"WordPiece ('{_CONTINUED}piece'), and here are {sorted(tokens)[:3]}. Make the table "
+            "by AttributeTable.from_dict or from a file of token ids."
+        )
+    return marks[mark]
 
 
 def _byte_text(token: str) -> str | None:
@@ -108,8 +123,6 @@ def _sentence_text(token: str) -> str | None:
 
 
 def _word_text(token: str) -> str | None:
-    if _UNUSED.fullmatch(token):
-        return None
     continued = token.startswith(_CONTINUED) and token != _CONTINUED
     return token.removeprefix(_CONTINUED) if continued else f" {token}"
 

@@ -18,6 +18,11 @@ def test_labels_in_line_order_are_the_rows(tmp_path):
     assert table.codes.tolist() == [[0, -1], [1, 0], [-1, 0], [-1, 1]]
 
 
+def test_labels_may_differ_by_a_leading_space(tmp_path):
+    table = AttributeTable.from_file(written(tmp_path, "word,k\ndog,x\n dog,y\n"))
+    assert table.codes[:, 0].tolist() == [0, 1]
+
+
 def test_whole_numbers_are_row_ids_in_any_order(tmp_path):
     table = AttributeTable.from_file(
         str(written(tmp_path, "id\tcolour\n5\tred\n0\tblue\n2\tred\n", "t.tsv"))
@@ -55,7 +60,7 @@ def test_quotes_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ("id,a\n0,x\n99999999999,y\n", "line 3, column 'id': 99999999999 is too large"),
         ("id,a,b\n0,x,\n1,y,\n", "column 'b': labels no row at all"),
         ("id,a,b\n0,x,u\n1,y,u\n", "column 'b': has a single value, 'u'"),
-        ('id,a\n0,"x\n', r"line \d: unexpected end of data"),
+        ('id,a\n0,"x\n1,y\n', "in the entry that begins in line 2: unexpected end of data"),
     ],
 )
 def test_a_bad_file_is_refused_with_file_line_and_column(tmp_path, text, message):

@@ -1,4 +1,5 @@
 import pytest
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from lightning_semgeom.attributes.vocabulary import Vocabulary
@@ -72,12 +73,21 @@ def test_an_unknown_word_is_not_the_unknown_token(tokenizer):
     assert vocabulary.single_tokens(["<unk>", "[UNK]", "水"]) == [None, None, None]
 
 
+def test_a_word_known_in_another_spelling_alone_is_not_the_unknown_token():
+    model = models.WordPiece({"[UNK]": 0, "Paris": 1, "##s": 2}, unk_token="[UNK]")
+    tokenizer = Tokenizer(model)
+    assert tokenizer.encode("pArIs").ids == [0]
+    vocabulary = Vocabulary.of(tokenizer)
+    assert vocabulary.texts[0] is not None  # nobody said that it is special
+    assert vocabulary.single_tokens(["pArIs", "Paris"]) == [None, 1]
+
+
 def test_transformers_wrap_the_same_vocabulary(tokenizer):
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
     ours, theirs = Vocabulary.of(tokenizer), Vocabulary.of(wrapped)
     assert ours.texts == theirs.texts
-    words = ["dog", "cat", "Paris", "zebra"]
-    assert ours.single_tokens(words) == theirs.single_tokens(words)
+    for words in (["dog", "cat", "Paris", "zebra"], ["zebra"], []):
+        assert ours.single_tokens(words) == theirs.single_tokens(words)
 
 
 def test_a_tokenizer_that_pads_and_cuts_is_read_as_one_that_does_not():
@@ -88,14 +98,42 @@ def test_a_tokenizer_that_pads_and_cuts_is_read_as_one_that_does_not():
     assert Vocabulary.of(tokenizer).single_tokens(["dog", "zebra"]) == expected
 
 
-def test_words_alone_are_their_own_text():
-    class Plain:
-        added_tokens_decoder = {}  # noqa: RUF012
+class Plain:
+    """A tokenizer of transformers without anything but these tokens."""
 
-        def get_vocab(self):
-            return {"dog": 0, "cat": 3}
+    def __init__(self, *tokens):
+        self.tokens = tokens
+        self.added_tokens_decoder = {}
 
-    assert Vocabulary.of(Plain()).texts == ("dog", None, None, "cat")
+    def get_vocab(self):
+        return {token: number for number, token in enumerate(self.tokens)}
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ("dog", "cat"),
+        ("dog</w>", "cat</w>", "##", "i"),
+        tuple(map(chr, range(40, 700))),  # "\u0120" is among them
+    ],
+)
+def test_a_vocabulary_that_does_not_say_where_words_begin_is_refused(tokens):
+    with pytest.raises(TypeError, match=r"of this Plain do not say where words begin: .*'##piece'"):
+        Vocabulary.of(Plain(*tokens))
+
+
+def test_rooms_kept_free_and_special_ids_have_no_text():
+    tokenizer = Plain("<pad>", "▁dog", "<unused7>", "[unused8]", "og")
+    tokenizer.all_special_ids = [0]
+    assert Vocabulary.of(tokenizer).texts == (None, " dog", None, None, "og")
+
+
+def test_runs_of_spaces_among_added_tokens_are_spaces():
+    tokenizer = vocabularies.sentence_piece()
+    added = ["▁▁", "▁▁▁▁", "<unused0>"]
+    tokenizer.add_tokens(added)
+    texts = Vocabulary.of(tokenizer).texts
+    assert [texts[tokenizer.token_to_id(token)] for token in added] == ["  ", "    ", None]
 
 
 @pytest.mark.parametrize("tokenizer", ["gpt2", None, object()])

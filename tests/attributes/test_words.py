@@ -101,11 +101,22 @@ def test_words_that_are_one_token_are_ambiguous_together(tmp_path):
         ("word\tattribute\tvalue\ndog\tkind\n", "line 2: 2 columns, but the header has 3"),
         ("word\tattribute\tvalue\ndog\t\tx\n", "line 2, column 2: the attribute has no name"),
         ("word\tattribute\tvalue\nzebra\tk\tx\n", r"no attribute has two values .*'k' has none"),
+        ("word\tattribute\tvalue\n\tk\tx\n", "line 2, column 1: the word is missing"),
+        ("id\tk\n0\tx\n7\ty\n", "which are row ids and no words. Leave the tokenizer out"),
     ],
 )
 def test_a_bad_file_of_words_is_refused(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         AttributeTable.from_file(written(tmp_path, text), tokenizer=TOKENIZER)
+
+
+def test_quotes_are_words_like_others_in_a_file_with_tabs(tmp_path):
+    text = 'word\tattribute\tvalue\ndog\tk\ta\n"\tk\tb\ncat\tk\ta\n"\tm\tx\nthe\tm\ty\n'
+    table = AttributeTable.from_file(written(tmp_path, text), tokenizer=TOKENIZER)
+    assert values_of(table) == {
+        "k": {" dog": "a", " cat": "a", '"': "b"},
+        "m": {'"': "x", " the": "y"},
+    }
 
 
 def test_a_long_file_without_a_tokenizer_is_refused(tmp_path):
@@ -114,10 +125,10 @@ def test_a_long_file_without_a_tokenizer_is_refused(tmp_path):
 
 
 def test_numbers_of_rows_are_cut_as_well(tmp_path):
-    path = written(tmp_path, "id,a\n0,1\n1,2\n2,3\n3,10\n4,nan\n", "t.csv")
+    path = written(tmp_path, "id,a\n0,1\n1,2\n2,3\n3,10\n4,NA\n5,inf\n", "t.csv")
     table = AttributeTable.from_file(path, quantile=0.5)
     assert table.values == (("<=2.5", ">2.5"),)
-    assert table.codes[:, 0].tolist() == [0, 0, 1, 1, -1]
+    assert table.codes[:, 0].tolist() == [0, 0, 1, 1, -1, -1]
 
 
 @pytest.mark.parametrize(
@@ -127,12 +138,13 @@ def test_numbers_of_rows_are_cut_as_well(tmp_path):
         ({"quantile": 0.0}, "quantile must lie between 0 and 1; got 0.0"),
         ({"quantile": 1.5}, "quantile must lie between 0 and 1; got 1.5"),
         ({"threshold": 99.0}, "column 'a': has a single value, '<=99'"),
+        ({"threshold": 1.0, "text": "id,a\n0,x\n1,2\n"}, "columns of numbers, and there is none"),
     ],
 )
 def test_a_cut_that_cannot_be_is_refused(tmp_path, options, message):
-    path = written(tmp_path, "id,a\n0,1\n1,2\n", "t.csv")
+    text = options.pop("text", "id,a\n0,1\n1,2\n")
     with pytest.raises(ValueError, match=message):
-        AttributeTable.from_file(path, **options)
+        AttributeTable.from_file(written(tmp_path, text, "t.csv"), **options)
 
 
 @given(st.lists(st.floats(-9, 9), min_size=2, max_size=30), st.floats(0.01, 0.99))
