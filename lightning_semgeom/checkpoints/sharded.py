@@ -2,7 +2,7 @@
 
 The shards are files of torch.save, which torch reads with `weights_only=True`. What lies where is
 told by `.metadata`, and that torch unpickles without any restraint; here only the classes that it
-is made of are let through.
+is made of are let through, and only instances of them are given a state.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import pathlib
 from collections import OrderedDict
 from pathlib import Path
-from pickle import Unpickler, UnpicklingError
+from pickle import BUILD, _Unpickler
 from typing import Any
 
 import torch
@@ -36,6 +36,11 @@ _OWN_CLASSES = (
     *("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "_MEM_FORMAT_ENCODING"),
     *("TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata"),
 )
+_BUILT = {
+    *(_StorageInfo, Metadata, metadata.MetadataIndex, metadata.StorageMeta),
+    *(metadata.TensorProperties, TensorStorageMetadata, ChunkStorageMetadata),
+    metadata.BytesStorageMetadata,
+}
 _ALLOWED: dict[tuple[str, str], Any] = {
     **{(metadata.__name__, name): getattr(metadata, name) for name in _OWN_CLASSES},
     (_StorageInfo.__module__, "_StorageInfo"): _StorageInfo,
@@ -100,26 +105,58 @@ def step_in_sharded(folder: Path) -> int | None:
     return step_in_pickled(file) if file.is_file() else None
 
 
-class _MetadataUnpickler(Unpickler):
-    """Knows no classes and functions but those of `_ALLOWED`."""
+def _give_state(unpickler: Any) -> None:
+    """What BUILD does, for instances of `_BUILT` alone.
+
+    pickle sets attributes on whatever comes, be it a class of this process, as pathlib.Path.
+    """
+    state = unpickler.stack.pop()
+    built = unpickler.stack[-1]
+    if type(built) not in _BUILT:
+        name = getattr(built, "__name__", type(built).__name__)
+        raise _refused(f"could change this process: it sets attributes of {name}")
+    # Of the class: one of that name in the instance may have come with an earlier state.
+    setstate = getattr(type(built), "__setstate__", None)
+    if setstate is None:
+        vars(built).update(state)
+    else:
+        setstate(built, state)
+
+
+class _MetadataUnpickler(_Unpickler):
+    """Knows no classes and functions but those of `_ALLOWED`, and changes none of them.
+
+    This is pickle's own in Python: of the one in C nothing but `find_class` can be replaced.
+    """
+
+    dispatch = _Unpickler.dispatch | {BUILD[0]: _give_state}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise CheckpointError(
-                f"it is not read, since reading its '{METADATA}' could run code: it asks for "
-                f"{module}.{name}, which torch.distributed.checkpoint does not write. If you trust "
-                "where it comes from, convert the folder with dcp_to_torch_save of "
-                "torch.distributed.checkpoint.format_utils."
-            )
+            raise _refused(f"could run code: it asks for {module}.{name}")
         return _ALLOWED[module, name]
+
+    def get_extension(self, code: int) -> None:
+        # What copyreg has by number is not always asked of find_class.
+        raise _refused(f"could run code: it asks for the extension {code} of copyreg")
+
+
+def _refused(reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"it is not read, since reading its '{METADATA}' {reason}, and "
+        "torch.distributed.checkpoint writes no such thing. If you trust where it comes from, "
+        "convert the folder with dcp_to_torch_save of torch.distributed.checkpoint.format_utils."
+    )
 
 
 def _metadata(folder: Path) -> Metadata:
     try:
         with (folder / METADATA).open("rb") as file:
             found = _MetadataUnpickler(file).load()
-    except (UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError) as fault:
-        raise CheckpointError(f"its '{METADATA}' is cut or damaged ({fault}).") from None
+    except CheckpointError:
+        raise
+    except Exception as fault:  # bytes that are no pickle fail in any way
+        raise CheckpointError(f"its '{METADATA}' is cut or damaged ({fault!r}).") from None
     if not isinstance(found, Metadata):
         raise CheckpointError(f"its '{METADATA}' holds {type(found).__name__} and no Metadata.")
     return found
