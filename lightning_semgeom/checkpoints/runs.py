@@ -19,8 +19,8 @@ from lightning_semgeom.checkpoints.sharded import METADATA, open_sharded, step_i
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 
 _SUFFIXES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
-# What lies beside weights and has none.
-_OTHER_FILES = (
+# What lies beside weights and has none: files, and sharded folders as FSDP's `optimizer_0`.
+_OTHER = (
     *("optimizer*", "scheduler*", "scaler*", "rng_state*", "random_states*", "training_args*"),
     *("*optim_states*", "sampler*", "dl_state_dict*"),
 )
@@ -124,7 +124,8 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
             continue
         if path.is_dir():
             if _is_whole(path):
-                yield path
+                if not (_is_sharded(path) and _is_other(path)):
+                    yield path
             elif depth:
                 yield from _below(path, depth - 1)
         elif not _is_whole(folder) and _looks_like_weights(path):
@@ -140,8 +141,11 @@ def _is_sharded(path: Path) -> bool:
 
 
 def _looks_like_weights(file: Path) -> bool:
-    others = any(fnmatchcase(file.name, pattern) for pattern in _OTHER_FILES)
-    return file.suffix in _SUFFIXES and file.is_file() and not others
+    return file.suffix in _SUFFIXES and file.is_file() and not _is_other(file)
+
+
+def _is_other(path: Path) -> bool:
+    return any(fnmatchcase(path.name, pattern) for pattern in _OTHER)
 
 
 def _named(parts: Iterable[str]) -> int | None:

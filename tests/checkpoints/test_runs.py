@@ -63,10 +63,28 @@ def test_files_that_lie_beside_weights_are_passed_over_unless_they_are_given(tmp
     wanted = save_all(tmp_path, "step-1.ckpt", "deep/er/step-2.pt")
     save_all(tmp_path, "optimizer.pt", "scheduler.pt", "rng_state_0.pth", "training_args.bin")
     save_all(tmp_path, ".hidden/step-3.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    save_all(tmp_path, "sampler.bin", "sampler_1.bin", "dl_state_dict.bin", "scaler.pt")
+    save_all(tmp_path, "random_states_0.pt")
     (tmp_path / "hparams.yaml").write_text("a: 1")
     assert {c.path for c in find_checkpoints([tmp_path])} == wanted
     given = [tmp_path / "optimizer.pt"]
     assert [c.path for c in find_checkpoints(given)] == given
+
+
+def test_sharded_folders_of_the_optimizer_are_passed_over_unless_they_are_given(tmp_path):
+    """As transformers' Trainer with FSDP has them beside the weights."""
+    for name in ("pytorch_model_fsdp_0", "optimizer_0"):
+        (tmp_path / f"checkpoint-10/{name}").mkdir(parents=True)
+        (tmp_path / f"checkpoint-10/{name}/.metadata").touch()
+    weights, optimizer = tmp_path / "checkpoint-10/pytorch_model_fsdp_0", [*tmp_path.glob("*/op*")]
+    assert steps(tmp_path) == steps(tmp_path / "checkpoint-10") == {weights: 10}
+    assert [c.path for c in find_checkpoints(optimizer)] == optimizer
+
+
+def test_a_folder_with_a_model_is_one_whatever_its_name(tmp_path):
+    save_all(tmp_path, "optimizer-adam/pytorch_model.bin", "scheduler-cosine/step-1.pt")
+    found = {c.path for c in find_checkpoints([tmp_path])}
+    assert found == {tmp_path / "optimizer-adam", tmp_path / "scheduler-cosine/step-1.pt"}
 
 
 def save_all(folder, *names):
