@@ -51,6 +51,11 @@ def _open_index(path: Path) -> Tensors:
     places = _json(path).get("weight_map")
     if not isinstance(places, dict):
         raise CheckpointError(f"its '{path.name}' has no weight_map.")
+    for name, place in places.items():
+        if not isinstance(place, str):
+            raise CheckpointError(
+                f"its '{path.name}' gives {place!r} for '{name}'; expected the name of a shard."
+            )
     shards = {}
     for name in sorted(set(places.values())):
         if not (path.parent / name).is_file():
@@ -61,12 +66,17 @@ def _open_index(path: Path) -> Tensors:
             shards[name] = open_model_file(path.parent / name)
         except CheckpointError as fault:
             raise CheckpointError(f"in its shard '{name}', {fault}") from None
-    shapes = {name: shape for shard in shards.values() for name, shape in shard.shapes.items()}
+    for name, place in places.items():
+        if name not in shards[place].shapes:
+            raise CheckpointError(
+                f"its '{path.name}' says that '{name}' is in the shard '{place}', which lacks it."
+            )
 
     def read(name: str, rows: int) -> Tensor:
         return shards[places[name]].read(name, rows)
 
-    return Tensors({name: shapes[name] for name in places if name in shapes}, read)
+    shapes = {name: shards[place].shapes[name] for name, place in places.items()}
+    return Tensors(shapes, read)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ build tensors alone, and what asks for another one is refused.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,12 +20,13 @@ from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 
 _ZIP = b"PK\x03\x04"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, pickled
-_HOLDERS = ("state_dict", "model", "module")  # Lightning; litgpt and nanoGPT; DeepSpeed
+# Lightning; litgpt and nanoGPT; PyTorch's tutorials; DeepSpeed
+_HOLDERS = ("state_dict", "model", "model_state_dict", "module")
 _STEPS = ("global_step", "step_count")  # Lightning; litgpt
 
 
 def open_pickled(path: Path) -> Tensors:
-    """The tensors of a state dict, or of one under `state_dict`, `model` or `module`.
+    """The tensors of a state dict, or of one under `state_dict`, `model` and the like.
 
     Raises:
         CheckpointError: if the file cannot be read, or has no tensors.
@@ -66,10 +68,16 @@ def _load(path: Path) -> Any:
     if not start.startswith(_ZIP):
         raise CheckpointError(f"it is no file of torch.save; it begins with {start[:8]!r}.")
     try:
-        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TorchScript")  # told below
+            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as fault:
         raise CheckpointError(_refused(path, fault)) from None
     except RuntimeError as fault:
+        if "TorchScript" in str(fault):
+            raise CheckpointError(
+                "it is a TorchScript archive; save the state dict instead."
+            ) from None
         reason = _first_line(fault).partition(". ")[0]
         raise CheckpointError(f"it is cut or damaged ({reason}).") from None
 

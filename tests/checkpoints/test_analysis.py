@@ -1,5 +1,6 @@
 import math
 import sys
+import warnings
 
 import lightning.pytorch as pl
 import pytest
@@ -128,9 +129,13 @@ def test_each_faulty_file_is_one_warning_with_its_path_and_the_rest_goes_on(tmp_
         (6, '{"weight_map": {"lm_head.weight": "model-1-of-2.safetensors"}}'),
         (7, "{"),
         (8, "[]"),
+        (16, '{"weight_map": {"lm_head.weight": ["a"]}}'),
+        (17, '{"weight_map": {"lm_head.weight": "a.bin", "wte.weight": "a.bin"}}'),
     ):
         (tmp_path / f"step-{step}").mkdir()
         (tmp_path / f"step-{step}/model.safetensors.index.json").write_text(index)
+    save(tmp_path / "step-17/a.bin")
+    save_script(tmp_path / "step-18.pt")
     torch.save({"state_dict": {"body.weight": weight}}, tmp_path / "step-9.pt")
     torch.save([1, 2], tmp_path / "step-10.pt")
     old = {"_use_new_zipfile_serialization": False}
@@ -158,6 +163,10 @@ def test_each_faulty_file_is_one_warning_with_its_path_and_the_rest_goes_on(tmp_
         "step-6": "its 'model.safetensors.index.json' names the shard 'model-1-of-2",
         "step-7": "its 'model.safetensors.index.json' is no JSON (",
         "step-8": "its 'model.safetensors.index.json' has no weight_map.",
+        "step-16": "its 'model.safetensors.index.json' gives ['a'] for 'lm_head.weight'; expected",
+        "step-17": "its 'model.safetensors.index.json' says that 'wte.weight' is in the shard "
+        "'a.bin', which lacks it.",
+        "step-18.pt": "it is a TorchScript archive; save the state dict instead",
         "step-9.pt": "no tensor was found for the 12 rows of the attribute table",
         "step-10.pt": "it has no tensors: expected a state dict, or one under 'state_dict'",
         "step-11.pt": "it has the format of torch before 1.6",
@@ -168,6 +177,12 @@ def test_each_faulty_file_is_one_warning_with_its_path_and_the_rest_goes_on(tmp_
     assert told.keys() == expected.keys()
     for name, reason in expected.items():
         assert told[name].startswith(reason), told[name]
+
+
+def save_script(file):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is on its way out
+        torch.jit.script(torch.nn.Linear(8, 12)).save(file)
 
 
 def test_where_nothing_can_be_measured_the_error_has_the_reasons(tmp_path):

@@ -139,7 +139,7 @@ def test_a_hugging_face_folder_with_pickled_weights_whole_and_in_shards(tmp_path
     assert [record.step for record in analyze(tmp_path, models.table())] == [1, 2]
 
 
-@pytest.mark.parametrize("holder", [None, "state_dict", "model", "module"])
+@pytest.mark.parametrize("holder", [None, "state_dict", "model", "model_state_dict", "module"])
 @pytest.mark.parametrize("prefix", ["", "_orig_mod.", "_forward_module.", "module._orig_mod."])
 def test_a_state_dict_whoever_wrapped_it(tmp_path, holder, prefix):
     state = {f"{prefix}lm_head.weight": head(), f"{prefix}transformer.wte.weight": head(1)}
