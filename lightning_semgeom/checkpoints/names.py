@@ -1,7 +1,8 @@
 """Which of a checkpoint's tensors is the unembedding.
 
 A checkpoint tells names and shapes alone, and its names begin as the strategy or `torch.compile`
-had it. Files of tied models lack the head: the input embedding stands for it.
+had it. Files of tied models lack the head: the input embedding stands for it. PEFT keeps a weight
+deeper in its module, with the factors of LoRA or a frozen copy beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ EMBEDDING_NAMES = (
 )
 _WRAPPERS = ("_orig_mod", "_forward_module", "_fsdp_wrapped_module")
 _LEADING = ("state_dict", "module")
+# PEFT: below the name of a module lie its weight where factors of LoRA are added to it, or the one
+# trained in its place, by the name of the adapter, and the one of before, which does nothing.
+_BASE, _TRAINED, _FROZEN = "base_layer", "modules_to_save", "original_module"
+_FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
+_MERGE = "merge the adapters into the model and save that"
 Shape = tuple[int, ...]
 
 
@@ -35,15 +41,18 @@ def find_tensor(shapes: Mapping[str, Shape], wanted: str | None, num_rows: int) 
 
     Args:
         shapes: of all tensors, by name.
-        wanted: its name, with or without wrappers and the last `.weight`.
+        wanted: its name, with or without wrappers, what PEFT adds and the last `.weight`.
         num_rows: rows of the attribute table.
 
     Raises:
-        CheckpointError: if there is none, or more than one; the message names the candidates.
+        CheckpointError: if there is none, or more than one; the message names the candidates. And
+            if what was found is not all that the model works with.
     """
     matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     if wanted is None:
-        return _found(matrices, num_rows)
+        found = _found(matrices, num_rows)
+        _raise_if_adapted(found, matrices)
+        return found
     name = _named(shapes, matrices, wanted)
     if matrices[name][0] < num_rows:
         raise CheckpointError(
@@ -67,21 +76,25 @@ def _named(shapes: Mapping[str, Shape], matrices: Mapping[str, Shape], wanted: s
 
 
 def _found(matrices: Mapping[str, Shape], num_rows: int) -> str:
-    large = [name for name, (rows, _) in matrices.items() if rows >= num_rows]
+    own = {n: shape for n, shape in matrices.items() if not _is_factor(n) and not _is_frozen(n)}
+    large = [name for name, (rows, _) in own.items() if rows >= num_rows]
     heads = [name for name in large if _last(name) in HEAD_NAMES]
     if heads:
         return _only(matrices, heads, "the unembedding")
     # T5 and Bart have up to three names for the one that encoder and decoder share.
     embeddings = [name for name in large if _is_embedding(name)]
     shared = [name for name in embeddings if _last(name) == "shared"]
+    if not embeddings and matrices and all(map(_is_factor, matrices)):
+        raise CheckpointError("it holds adapters alone; merge them into the model and save that.")
     if not embeddings:
         raise CheckpointError(
             f"no tensor was found for the {num_rows} rows of the attribute table: none with as "
             f"many is called {', '.join(HEAD_NAMES)}, or as an input embedding is. It has "
-            f"{_of(matrices)}. Name the one to look at: tensor='...'."
+            f"{_of(own)}. Name the one to look at: tensor='...'."
         )
     name = _only(matrices, shared or embeddings, "the embedding, which stands for a tied head")
-    alike = [n for n, shape in matrices.items() if shape == matrices[name] and _may_be_head(n)]
+    _raise_if_untied(name, matrices, num_rows)
+    alike = [n for n, shape in own.items() if shape == own[name] and _may_be_head(n)]
     if alike:
         raise CheckpointError(
             f"no tensor is called {', '.join(HEAD_NAMES)}, and '{name}' stands for a tied one, but "
@@ -89,6 +102,38 @@ def _found(matrices: Mapping[str, Shape], num_rows: int) -> str:
             f"tensor='{alike[0]}'."
         )
     return name
+
+
+def _raise_if_untied(embedding: str, matrices: Mapping[str, Shape], num_rows: int) -> None:
+    """A head too small for the table, or one of which adapters alone are there, is a head still."""
+    width = matrices[embedding][1]
+    # A square one is a projection in a layer, as those of attention called `output` are.
+    others = {n: s for n, s in matrices.items() if s[0] != width and not _is_frozen(n)}
+    for name, (rows, columns) in others.items():
+        if columns == width and _last(name) in HEAD_NAMES and not _is_factor(name):
+            raise CheckpointError(
+                f"the attribute table has {num_rows} rows, but the head '{name}' has only {rows}. "
+                "Give a table with one row a token or class, or name the tensor to look at: "
+                f"tensor='{embedding}'."
+            )
+    known = set(map(_plain, matrices))
+    for name in others:
+        module = _module_of_factor(name) if _factor(name) == "lora_B" else ""
+        if module.rpartition(".")[2] in HEAD_NAMES and module not in known:
+            raise CheckpointError(
+                f"it holds adapters of the head '{module}' and no weight of it; {_MERGE}."
+            )
+
+
+def _raise_if_adapted(name: str, matrices: Mapping[str, Shape]) -> None:
+    """A live run measures the weight with its adapters, which a checkpoint keeps apart."""
+    factors = [n for n in matrices if _is_factor(n) and _module_of_factor(n) == _plain(name)]
+    if factors:
+        raise CheckpointError(
+            f"'{name}' is not all that the model works with: it has the adapters "
+            f"{_listed(matrices, factors)}. For the figures of both, {_MERGE}; for those of the "
+            f"base alone, name it: tensor='{name}'."
+        )
 
 
 def _only(matrices: Mapping[str, Shape], candidates: list[str], what: str) -> str:
@@ -108,13 +153,33 @@ def _is_embedding(name: str) -> bool:
     return _last(name) in EMBEDDING_NAMES
 
 
+def _is_frozen(name: str) -> bool:
+    return _FROZEN in name.split(".")
+
+
+def _is_factor(name: str) -> bool:
+    return _factor(name) is not None
+
+
+def _factor(name: str) -> str | None:
+    return next((part for part in name.split(".") if part in _FACTORS), None)
+
+
+def _module_of_factor(name: str) -> str:
+    return _plain(name.partition(f".{_factor(name)}")[0])
+
+
 def _last(name: str) -> str:
-    return _plain(name).rpartition(".")[2]
+    return _plain(name).removesuffix(f".{_FROZEN}").rpartition(".")[2]
 
 
 def _plain(name: str) -> str:
     """The module of a tensor, by the dotted name that a user knows."""
-    parts = [part for part in name.removesuffix(".weight").split(".") if part not in _WRAPPERS]
+    known = name.removesuffix(".weight").split(".")
+    parts = [part for part in known if part not in (*_WRAPPERS, _BASE)]
+    if _TRAINED in parts:
+        at = parts.index(_TRAINED)
+        del parts[at : at + 2]  # with the name of the adapter
     while len(parts) > 1 and parts[0] in _LEADING:
         del parts[0]
     return ".".join(parts)

@@ -15,6 +15,17 @@ T5 = {
     "encoder.embed_tokens.weight": (30, 8),
     "decoder.embed_tokens.weight": (30, 8),
 }
+LORA = {"lm_head.lora_A.default.weight": (4, 8), "lm_head.lora_B.default.weight": (30, 4)}
+LORA_OF_EMBEDDING = {"wte.lora_embedding_A.default": (4, 30), "wte.lora_embedding_B": (8, 4)}
+# PEFT's `modules_to_save`: the frozen copy, and the weight that is trained.
+SAVED_HEAD = {
+    "lm_head.original_module.weight": (30, 8),
+    "lm_head.modules_to_save.default.weight": (30, 8),
+}
+SAVED_EMBEDDING = {
+    "wte.original_module.weight": (30, 8),
+    "wte.modules_to_save.default.weight": (30, 8),
+}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +42,29 @@ T5 = {
         ({"wte.weight": (30, 8), "wpe.weight": (64, 8)}, "wte.weight"),
         # The moments of an optimizer, as torch.distributed.checkpoint has them beside the weights.
         ({"model.wte.weight": (30, 8), "optim.wte.weight.exp_avg": (30, 8)}, "model.wte.weight"),
+        # Square: a projection of attention, and no head.
+        ({"wte.weight": (30, 8), "h.0.attn.output.weight": (8, 8)}, "wte.weight"),
+        ({"wte.weight": (30, 8), "h.0.mlp.output.weight": (8, 32)}, "wte.weight"),
+        (
+            {
+                **{"wte.weight": (30, 8), "h.0.attn.output.base_layer.weight": (8, 8)},
+                **{
+                    "h.0.attn.output.lora_A.weight": (4, 8),
+                    "h.0.attn.output.lora_B.weight": (8, 4),
+                },
+            },
+            "wte.weight",
+        ),
+        (SAVED_EMBEDDING, "wte.modules_to_save.default.weight"),
+        (SAVED_HEAD | SAVED_EMBEDDING, "lm_head.modules_to_save.default.weight"),
+        ({"lm_head.weight": (30, 8), "wte.base_layer.weight": (30, 8)}, "lm_head.weight"),
+        ({"lm_head.base_layer.weight": (30, 8)}, "lm_head.base_layer.weight"),
+        # The adapters of another module, and one that goes by the name of a head.
+        (
+            {"lm_head.weight": (30, 8), "wte.base_layer.weight": (30, 8), **LORA_OF_EMBEDDING},
+            "lm_head.weight",
+        ),
+        ({"wte.weight": (30, 8), "q.lora_B.lm_head.weight": (30, 4)}, "wte.weight"),
     ],
 )
 def test_the_head_is_found_or_what_it_is_tied_to(shapes, expected):
@@ -46,6 +80,41 @@ def test_the_head_is_found_or_what_it_is_tied_to(shapes, expected):
             {"a.head.weight": (30, 8), "b.head.weight": (30, 8)},
             None,
             r"several tensors may be the unembedding: .*tensor='a.head.weight'",
+        ),
+        (
+            {"wte.weight": (30, 8), "lm_head.weight": (24, 8)},
+            None,
+            r"table has 25 rows, but the head 'lm_head.weight' has only 24\. .*tensor='wte.weight'",
+        ),
+        (
+            {"wte.weight": (30, 8), **LORA},
+            None,
+            "adapters of the head 'lm_head' and no weight of it; merge the adapters into the model",
+        ),
+        (
+            {"lm_head.base_layer.weight": (30, 8), "wte.weight": (30, 8), **LORA},
+            None,
+            r"'lm_head.base_layer.weight' is not all that the model works with: it has the "
+            r"adapters 'lm_head.lora_A.*' \[4, 8\].* merge .*tensor='lm_head.base_layer.weight'",
+        ),
+        (
+            {"m.wte.base_layer.weight": (30, 8), "m.wte.lora_embedding_A": (4, 30)},
+            None,
+            "'m.wte.base_layer.weight' is not all .* the adapters 'm.wte.lora_embedding_A'",
+        ),
+        ({"q.lora_A.weight": (4, 8), **LORA}, None, "it holds adapters alone; merge them into the"),
+        (
+            {
+                "lm_head.modules_to_save.a.weight": (30, 8),
+                "lm_head.modules_to_save.b.weight": (30, 8),
+            },
+            None,
+            "several tensors may be the unembedding: 'lm_head.modules_to_save.a.weight'",
+        ),
+        (
+            {"lm_head.original_module.weight": (30, 8), "to_logits.weight": (30, 8), **LORA},
+            None,
+            r"It has the matrices 'to_logits.weight' \[30, 8\]. Name the one",
         ),
         (
             {"a.wte.weight": (30, 8), "b.wte.weight": (30, 8)},
@@ -83,7 +152,25 @@ def test_an_exact_name_goes_before_one_without_wrappers():
     assert find_tensor(shapes, "module.wte.weight", 25) == "module.wte.weight"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("lm_head", "lm_head.base_layer.weight"),
+        ("lm_head.base_layer.weight", "lm_head.base_layer.weight"),
+        ("wte", "wte.modules_to_save.default.weight"),
+        ("wte.original_module", "wte.original_module.weight"),
+        ("lm_head.lora_B.default.weight", "lm_head.lora_B.default.weight"),
+    ],
+)
+def test_what_is_named_is_taken_with_its_adapters_left_out(wanted, expected):
+    shapes = {"lm_head.base_layer.weight": (30, 8), **LORA, **SAVED_EMBEDDING}
+    assert find_tensor(shapes, wanted, 25) == expected
+
+
 def test_the_site_is_the_embedding_where_the_user_names_one():
     assert site_of(None) == "unembedding"
     assert site_of("model.lm_head.weight") == "unembedding"
     assert site_of("module.transformer.wte") == "embedding"
+    for kept in ("base_layer", "modules_to_save.default", "original_module"):
+        assert site_of(f"m.embed_tokens.{kept}.weight") == "embedding"
+        assert site_of(f"m.lm_head.{kept}.weight") == "unembedding"
