@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pathlib
 from collections import OrderedDict
+from dataclasses import is_dataclass
 from pathlib import Path
 from pickle import BUILD, _Unpickler
 from typing import Any
@@ -36,11 +37,6 @@ _OWN_CLASSES = (
     *("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "_MEM_FORMAT_ENCODING"),
     *("TensorStorageMetadata", "BytesStorageMetadata", "ChunkStorageMetadata"),
 )
-_BUILT = {
-    *(_StorageInfo, Metadata, metadata.MetadataIndex, metadata.StorageMeta),
-    *(metadata.TensorProperties, TensorStorageMetadata, ChunkStorageMetadata),
-    metadata.BytesStorageMetadata,
-}
 _ALLOWED: dict[tuple[str, str], Any] = {
     **{(metadata.__name__, name): getattr(metadata, name) for name in _OWN_CLASSES},
     (_StorageInfo.__module__, "_StorageInfo"): _StorageInfo,
@@ -59,6 +55,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
         if isinstance(value, torch.dtype)
     },
 }
+_BUILT = {value for value in _ALLOWED.values() if is_dataclass(value)}
 
 
 def open_sharded(folder: Path) -> Tensors:
