@@ -44,7 +44,8 @@ SAVED_EMBEDDING = {
         ({"model.wte.weight": (30, 8), "optim.wte.weight.exp_avg": (30, 8)}, "model.wte.weight"),
         # Square: a projection of attention, and no head.
         ({"wte.weight": (30, 8), "h.0.attn.output.weight": (8, 8)}, "wte.weight"),
-        ({"wte.weight": (30, 8), "h.0.mlp.output.weight": (8, 32)}, "wte.weight"),
+        # Of another width than the embedding.
+        ({"wte.weight": (30, 8), "vision.head.weight": (10, 32)}, "wte.weight"),
         (
             {
                 **{"wte.weight": (30, 8), "h.0.attn.output.base_layer.weight": (8, 8)},
@@ -59,12 +60,27 @@ SAVED_EMBEDDING = {
         (SAVED_HEAD | SAVED_EMBEDDING, "lm_head.modules_to_save.default.weight"),
         ({"lm_head.weight": (30, 8), "wte.base_layer.weight": (30, 8)}, "lm_head.weight"),
         ({"lm_head.base_layer.weight": (30, 8)}, "lm_head.base_layer.weight"),
-        # The adapters of another module, and one that goes by the name of a head.
+        # Adapters of other modules: as large as a head, called like one, of a projection.
+        ({"wte.weight": (30, 8), "q.lora_B.default.weight": (30, 8)}, "wte.weight"),
+        ({"wte.weight": (30, 8), "q.lora_A.output.weight": (4, 8)}, "wte.weight"),
+        (
+            {
+                **{"wte.weight": (30, 8), "attn.output.lora_A.weight": (4, 8)},
+                **{"attn.output.lora_B.weight": (8, 4)},
+            },
+            "wte.weight",
+        ),
+        (
+            {
+                **{"wte.weight": (30, 8), "mlp.output.base_layer.weight": (12, 32)},
+                **{"mlp.output.lora_B.weight": (12, 4)},
+            },
+            "wte.weight",
+        ),
         (
             {"lm_head.weight": (30, 8), "wte.base_layer.weight": (30, 8), **LORA_OF_EMBEDDING},
             "lm_head.weight",
         ),
-        ({"wte.weight": (30, 8), "q.lora_B.lm_head.weight": (30, 4)}, "wte.weight"),
     ],
 )
 def test_the_head_is_found_or_what_it_is_tied_to(shapes, expected):
@@ -85,6 +101,14 @@ def test_the_head_is_found_or_what_it_is_tied_to(shapes, expected):
             {"wte.weight": (30, 8), "lm_head.weight": (24, 8)},
             None,
             r"table has 25 rows, but the head 'lm_head.weight' has only 24\. .*tensor='wte.weight'",
+        ),
+        (
+            {
+                **{"wte.weight": (30, 8), "lm_head.original_module.weight": (24, 8)},
+                **{"lm_head.modules_to_save.default.weight": (24, 8)},
+            },
+            None,
+            "table has 25 rows, but the head 'lm_head.modules_to_save.default.weight' has only 24",
         ),
         (
             {"wte.weight": (30, 8), **LORA},
