@@ -62,7 +62,7 @@ class Vocabulary:
         encoded = self.encode(forms) if forms else []  # transformers takes no empty list
         found: dict[str, int | None] = dict.fromkeys(words)
         for index, word in enumerate(known):
-            single = [ids[0] for ids in encoded[3 * index :][:3] if len(ids) == 1]
+            single = [ids[0] for ids in encoded[3 * index : 3 * index + 3] if len(ids) == 1]
             # An unknown word is a single token, too, and stands for something else.
             texts = ((token, self.texts[token]) for token in single)
             meant = (token for token, text in texts if text and _bare(text) == _bare(word))
