@@ -4,7 +4,7 @@ from math import inf, nan
 
 import numpy as np
 from many_runs import markdown, spread
-from transience_tables import ranked, shade
+from transience_tables import ranked, shade, steps_told
 
 from lightning_semgeom import History
 from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
@@ -108,7 +108,7 @@ def line(runs, site, attribute):
     return [
         SHORT[site],
         attribute,
-        steps([run.onset(site, attribute) for run in runs]),
+        steps_told([run.onset(site, attribute) for run in runs]),
         spread(tops, 0),
         spread([summary.start for summary in found]),
         spread(top_gaps),
@@ -118,13 +118,6 @@ def line(runs, site, attribute):
         *inside,
         f"{faded} of {len(runs)}",
     ]
-
-
-def steps(values):
-    """Steps over seeds, some of which may lack one."""
-    known = [value for value in values if value < inf]
-    missing = len(values) - len(known)
-    return (spread(known, 0) if known else "none") + (f", {missing} without" if missing else "")
 
 
 def order(runs, attributes):
@@ -148,7 +141,7 @@ def layers(runs, attributes):
             for site, of_site in onsets.items()
             if (count := sum(a == b < inf for a, b in zip(of_site, earliest, strict=True)))
         ]
-        lines.append([attribute, *map(steps, onsets.values()), ", ".join(first) or "none"])
+        lines.append([attribute, *map(steps_told, onsets.values()), ", ".join(first) or "none"])
     return markdown(["onset: step", *SHORT.values(), "first in (seeds)"], lines)
 
 

@@ -111,10 +111,15 @@ def order(found):
 
 def ranked(steps, a):
     """The step and the rank of attribute `a` over seeds."""
-    known = [of_seed[a] for of_seed in steps if of_seed[a] < inf]
+    of_attribute = steps_told([of_seed[a] for of_seed in steps])
+    return of_attribute, spread([ranks(of_seed)[a] for of_seed in steps], 1)
+
+
+def steps_told(steps):
+    """Median and range of steps over seeds, infinity where a seed has none."""
+    known = [step for step in steps if step < inf]
     missing = len(steps) - len(known)
-    told = (spread(known, 0) if known else "none") + (f", {missing} without" if missing else "")
-    return told, spread([ranks(of_seed)[a] for of_seed in steps], 1)
+    return (spread(known, 0) if known else "none") + (f", {missing} without" if missing else "")
 
 
 def ranks(values):

@@ -12,10 +12,9 @@ from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
 from lightning_semgeom.history import History
 from lightning_semgeom.plots import timeline
-from lightning_semgeom.report import find_runs, write_report
+from lightning_semgeom.report import CONTROL, find_runs, write_report
 
 _CONTROL_SEED = 0
-_CONTROL = f"{NAME}_control"
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,10 @@ def run_analysis(
     """
     for package in ("matplotlib", "plotly"):
         import_module(package)  # better told now than after an hour of reading
-    tables = {NAME: table, _CONTROL: table.shuffled(_CONTROL_SEED)}
+    control = NAME + CONTROL
+    tables = {NAME: table, control: table.shuffled(_CONTROL_SEED)}
     found = analyze_with(paths, tables, tensor, {name: out / name for name in tables})
-    run = AnalysisRun(found.histories[NAME], found.histories[_CONTROL], found.faults)
+    run = AnalysisRun(found.histories[NAME], found.histories[control], found.faults)
     picture, _ = timeline(run.history, run.control)
     picture.savefig(out / "timeline.png", dpi=110)
     write_report(find_runs([out / NAME]), out / "report.html")

@@ -15,7 +15,7 @@ from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.history import History
 from lightning_semgeom.loggers import run_folder
 from lightning_semgeom.plots import gram_row, timeline
-from lightning_semgeom.report import find_runs, write_report
+from lightning_semgeom.report import CONTROL, find_runs, write_report
 from lightning_semgeom.settings.controlled import NETWORKS, Network, Setting, network_setting
 from lightning_semgeom.summary import known_gaps
 
@@ -72,7 +72,7 @@ def run_demo(
         SemanticGeometry(table, every_n_steps=25, name=name, **made.capture)
         for table, name in (
             (made.table, "semgeom"),
-            (made.table.shuffled(_CONTROL_SEED), "semgeom_control"),
+            (made.table.shuffled(_CONTROL_SEED), "semgeom" + CONTROL),
         )
     )
     loss = _LossCurve()

@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Column:
-    """One attribute, before rare values are dropped."""
-
-    values: Sequence[str | None]
-    """The value of each row; None where it has none."""
-    ambiguous: tuple[str, ...] = ()
-    """Words that are a token and have several values."""
-    no_token: tuple[str, ...] = ()
-    """Words that are no single token."""
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -29,6 +17,16 @@ class LeftOut:
     """Words that are a token and have several values."""
     no_token: tuple[str, ...] = ()
     """Words of a file that are no single token."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One attribute, before rare values are dropped."""
+
+    values: Sequence[str | None]
+    """The value of each row; None where it has none."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """What it lacks already."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def common_values(
         counts = Counter(value for value in column.values if value is not None)
         common = {value for value, count in counts.items() if count >= min_count}
         rare = {value: count for value, count in counts.items() if value not in common}
-        left_out[name] = LeftOut(rare, column.ambiguous, column.no_token)
+        left_out[name] = replace(column.left_out, dropped=rare)
         if len(common) > 1:
             kept[name] = [value if value in common else None for value in column.values]
         else:

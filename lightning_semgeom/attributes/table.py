@@ -186,7 +186,8 @@ class AttributeTable:
         words = {"supersense": supersenses(Path(path))}
         (column,) = token_columns(words, Vocabulary.of(tokenizer)).values()
         # Most of its words are no token of any vocabulary; a list of those tells nobody anything.
-        return cls._common({"supersense": replace(column, no_token=())}, min_count)
+        column = replace(column, left_out=replace(column.left_out, no_token=()))
+        return cls._common({"supersense": column}, min_count)
 
     @classmethod
     def _common(cls, columns: Mapping[str, Column], min_count: int) -> AttributeTable:

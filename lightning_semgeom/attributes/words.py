@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lightning_semgeom.attributes.coverage import Column
+from lightning_semgeom.attributes.coverage import Column, LeftOut
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 
 
@@ -38,4 +38,4 @@ def _column(
     tokens = {word: token_of[word] for word in words}
     ambiguous = (w for w, token in tokens.items() if token is not None and column[token] is None)
     no_token = (word for word, token in tokens.items() if token is None)
-    return Column(column, tuple(ambiguous), tuple(no_token))
+    return Column(column, LeftOut(ambiguous=tuple(ambiguous), no_token=tuple(no_token)))

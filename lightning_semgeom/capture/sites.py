@@ -21,7 +21,7 @@ _WRAPPERS = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
 
 def module_names(model: nn.Module) -> dict[str, nn.Module]:
     """All submodules by the dotted name a user knows, without the names of wrappers."""
-    names = {_plain(name): module for name, module in model.named_modules()}
+    names = {plain_name(name): module for name, module in model.named_modules()}
     del names[""]
     return names
 
@@ -37,13 +37,14 @@ def compiled_around(model: nn.Module, name: str) -> str | None:
     for wrapped, module in model.named_modules():
         in_place = getattr(module, "_compiled_call_impl", None) is not None
         if in_place or isinstance(module, OptimizedModule):
-            outer = _plain(wrapped)
+            outer = plain_name(wrapped)
             if f"{name}.".startswith(f"{outer}." if outer else ""):
                 return f"'{outer}'" if outer else type(module).__name__
     return None
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A module's dotted name without the names of wrappers in it."""
     name = f"{name}."
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")

@@ -34,9 +34,9 @@ def analyze(
 
     Reads Lightning checkpoints, whole or sharded, other folders of torch.distributed.checkpoint,
     safetensors, folders of `save_pretrained` and files of torch.save, and of each one tensor alone.
-    No pickle in them is run. The step of each stands in its name or in that of a folder (`step-10`,
-    `step=10`, `step10`, `global_step10`, `checkpoint-10`), or inside. A checkpoint that cannot be
-    read is left out with a warning.
+    Nothing in a pickle is run. The step of each stands in its name or in that of a folder
+    (`step-10`, `step=10`, `step10`, `global_step10`, `checkpoint-10`), or inside. A checkpoint that
+    cannot be read is left out with a warning.
 
     Args:
         paths: checkpoints of one run, or folders that are searched for them.

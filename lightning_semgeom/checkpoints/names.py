@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from lightning_semgeom.capture.sites import HEAD_NAMES
+from lightning_semgeom.capture.sites import HEAD_NAMES, plain_name
 from lightning_semgeom.checkpoints.tensors import CheckpointError
 
 # Of token embeddings alone: those of positions and of token types go by other names.
@@ -18,7 +18,6 @@ EMBEDDING_NAMES = (
     *("wte", "embed_tokens", "word_embeddings", "embed_in", "shared", "tok_embeddings", "embed"),
     *("embedding", "embeddings", "token_embedding", "token_embeddings", "tok_emb", "tokens_embed"),
 )
-_WRAPPERS = ("_orig_mod", "_forward_module", "_fsdp_wrapped_module")
 _LEADING = ("state_dict", "module")
 # PEFT: below the name of a module lie its weight where factors of LoRA are added to it, or the one
 # trained in its place, by the name of the adapter, and the one of before, which does nothing.
@@ -175,8 +174,8 @@ def _last(name: str) -> str:
 
 def _plain(name: str) -> str:
     """The module of a tensor, by the dotted name that a user knows."""
-    known = name.removesuffix(".weight").split(".")
-    parts = [part for part in known if part not in (*_WRAPPERS, _BASE)]
+    known = plain_name(name.removesuffix(".weight"))
+    parts = [part for part in known.split(".") if part != _BASE]
     if _TRAINED in parts:
         at = parts.index(_TRAINED)
         del parts[at : at + 2]  # with the name of the adapter

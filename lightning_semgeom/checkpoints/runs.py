@@ -119,6 +119,7 @@ def _given(path: Path) -> Iterator[Checkpoint]:
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
     """The checkpoints in a folder, but for the folder itself where it is one."""
+    whole = _is_whole(folder)
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
@@ -128,7 +129,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
                     yield path
             elif depth:
                 yield from _below(path, depth - 1)
-        elif not _is_whole(folder) and _looks_like_weights(path):
+        elif not whole and _looks_like_weights(path):
             yield path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_semgeom.history import FILE_NAME, History
 
-_CONTROL = "_control"
+CONTROL = "_control"  # what follows a callback's name
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def _holders(folder: Path) -> list[Path]:
     return sorted(
         holder
         for holder in found
-        if not (holder.name.endswith(_CONTROL) and holder.name.removesuffix(_CONTROL) in names)
+        if not (holder.name.endswith(CONTROL) and holder.name.removesuffix(CONTROL) in names)
     )
 
 
 def _control_of(holder: Path) -> History | None:
-    control = holder.with_name(holder.name + _CONTROL)
+    control = holder.with_name(holder.name + CONTROL)
     return History.load(control) if (control / FILE_NAME).is_file() else None
 
 
