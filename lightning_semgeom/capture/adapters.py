@@ -10,11 +10,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_semgeom.capture.computed import current_weight
+
 
 def inner_layer(module: nn.Module) -> nn.Module:
-    """The layer that the adapters of `module` sit on; `module` itself where there are none."""
+    """The layer that the adapters of `module` sit on, or that stands for it while it is trained.
+
+    That is `module` itself where there are none.
+    """
     inner = getattr(module, "get_base_layer", None)
-    return inner() if callable(inner) else module
+    if callable(inner):
+        layer: nn.Module = inner()
+        return layer
+    kept: Any = module._modules.get("modules_to_save")
+    if not isinstance(kept, nn.ModuleDict) or "original_module" not in module._modules:
+        return module
+    wrapper: Any = module
+    active = [name for name in wrapper.active_adapters if name in kept]
+    return wrapper.original_module if wrapper.disable_adapters or not active else kept[active[0]]
 
 
 def weight_with_adapters(module: nn.Module) -> Tensor:
@@ -22,14 +35,16 @@ def weight_with_adapters(module: nn.Module) -> Tensor:
 
     With LoRA that is weight + sum of the active adapters' B A, which needs room for one weight
     more. Where an adapter is merged PEFT leaves all others out, and the weight is complete. What
-    modules_to_save trains has a weight of its own, which `.weight` gives.
+    modules_to_save trains has a weight of its own.
 
     Raises:
         ValueError: if an active adapter does something else than to add to the weight.
     """
-    weight: Tensor = module.weight  # type: ignore[assignment]
+    weight = current_weight(inner_layer(module))
     layer: Any = module
-    if inner_layer(module) is module or layer.merged or layer.disable_adapters:
+    if not callable(getattr(module, "get_base_layer", None)):
+        return weight
+    if layer.merged or layer.disable_adapters:
         return weight
     # A linear layer keeps A in the first of them, an embedding in the second.
     places = [getattr(module, place, {}) for place in ("lora_A", "lora_embedding_A")]

@@ -13,6 +13,7 @@ from torch import nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.capture.names import find_hidden
 from lightning_semgeom.capture.shards import (
     OwnedRows,
     flat_units,
@@ -21,7 +22,6 @@ from lightning_semgeom.capture.shards import (
 )
 from lightning_semgeom.capture.sites import (
     find_embedding,
-    find_hidden,
     find_unembedding,
     site_shape,
     site_weight,

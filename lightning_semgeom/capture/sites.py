@@ -1,54 +1,24 @@
-"""Find the places in a model that yield rows: the unembedding, the embedding, hidden modules.
+"""Find the weights in a model that yield rows: the unembedding and the embedding.
 
 Modules are recognised by what they offer (`.weight`, `get_output_embeddings`), not by their class,
-so that wrapped and foreign layers are found as well.
+so that wrapped and foreign layers are found as well. The search looks at what modules store and
+never asks one that it does not need for its `.weight`: that may run code (`computed.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import Tensor, nn
-from torch._dynamo import OptimizedModule
 
 from lightning_semgeom.capture.adapters import inner_layer, weight_with_adapters
+from lightning_semgeom.capture.computed import stored_shape
+from lightning_semgeom.capture.names import distinct, listed, module_names, suggestion
 
 HEAD_NAMES = ("lm_head", "output", "embed_out", "unembed", "head", "decoder")
-_WRAPPERS = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.")
 
-
-def module_names(model: nn.Module) -> dict[str, nn.Module]:
-    """All submodules by the dotted name a user knows, without the names of wrappers."""
-    names = {plain_name(name): module for name, module in model.named_modules()}
-    del names[""]
-    return names
-
-
-def compiled_around(model: nn.Module, name: str) -> str | None:
-    """Which compiled module holds the one called `name`, in words; None: it is called as it is.
-
-    Hooks on a submodule of compiled code are not called.
-    """
-    # Lightning unwraps a compiled LightningModule and leaves this mark.
-    if getattr(model, "_compiler_ctx", None) is not None:
-        return type(model).__name__
-    for wrapped, module in model.named_modules():
-        in_place = getattr(module, "_compiled_call_impl", None) is not None
-        if in_place or isinstance(module, OptimizedModule):
-            outer = plain_name(wrapped)
-            if f"{name}.".startswith(f"{outer}." if outer else ""):
-                return f"'{outer}'" if outer else type(module).__name__
-    return None
-
-
-def plain_name(name: str) -> str:
-    """A module's dotted name without the names of wrappers in it."""
-    name = f"{name}."
-    for wrapper in _WRAPPERS:
-        name = name.replace(wrapper, "")
-    return name[:-1]
+Found = dict[str, nn.Module]
 
 
 def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple[str, nn.Module]:
@@ -56,7 +26,8 @@ def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tup
 
     Looked for in this order: the module named by `wanted`; what a `get_output_embeddings()` in the
     model answers; the only module called like a head (lm_head, output, embed_out, unembed, head,
-    decoder); the only linear module with `num_rows` outputs.
+    decoder); the only linear module with `num_rows` outputs. One that does not train, as a
+    teacher's, gives way to the only one of as many rows that does, by whichever of these rules.
 
     Raises:
         ValueError: if there is none, or more than one; the message names the candidates.
@@ -64,25 +35,24 @@ def find_unembedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tup
     names = module_names(model)
     if isinstance(wanted, str):
         return wanted, _named(names, wanted, "unembedding")
-    answered = _answered(names, "get_output_embeddings")
-    if answered is not None:
-        return answered
+    answered = _answered(model, names, "get_output_embeddings")
+    called = {n: m for n, m in names.items() if n.rsplit(".", 1)[-1] in HEAD_NAMES}
+    called = {n: m for n, m in called.items() if _shape(m) and not _is_table(m)}
     matrices = {n: m for n, m in names.items() if _is_linear(m)}
-    called = {n: m for n, m in matrices.items() if n.rsplit(".", 1)[-1] in HEAD_NAMES}
-    fitting = {n: m for n, m in matrices.items() if getattr(m, "out_features", None) == num_rows}
-    for candidates in map(_outermost, (called, fitting)):
-        if len(candidates) == 1:
-            return next(iter(candidates.items()))
-        if len(candidates) > 1:
-            raise ValueError(
-                f"several modules may be the unembedding: {_listed(candidates)}. Name the one to "
-                f"look at: unembedding='{next(iter(candidates))}'."
-            )
+    fitting = {n: m for n, m in matrices.items() if _outputs(m) == num_rows}
+    found = _that_train(model, (answered, called, fitting))
+    if len(found) == 1:
+        return next(iter(found.items()))
+    if found:
+        raise ValueError(
+            f"several modules may be the unembedding: {listed(found)}. Name the one to look at: "
+            f"unembedding='{next(iter(found))}'."
+        )
     raise ValueError(
         "no unembedding was found: no module answers get_output_embeddings(), none is called "
         f"{', '.join(HEAD_NAMES)}, and none has {num_rows} outputs as the attribute table has "
         f"rows. Name it, unembedding='...', or give unembedding=False. Linear modules: "
-        f"{_listed(matrices)}."
+        f"{listed(distinct(matrices))}."
     )
 
 
@@ -90,7 +60,8 @@ def find_embedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple
     """The module whose weight `[rows, d]` holds the input vectors of the tokens, with its name.
 
     Looked for in this order: the module named by `wanted`; what a `get_input_embeddings()` in the
-    model answers; the only embedding module with at least `num_rows` rows.
+    model answers; the only embedding module with at least `num_rows` rows. One that does not train
+    gives way to the only one of as many rows that does.
 
     Raises:
         ValueError: if there is none, or more than one; the message names the candidates.
@@ -98,60 +69,23 @@ def find_embedding(model: nn.Module, wanted: bool | str, num_rows: int) -> tuple
     names = module_names(model)
     if isinstance(wanted, str):
         return wanted, _named(names, wanted, "embedding")
-    answered = _answered(names, "get_input_embeddings")
-    if answered is not None:
-        return answered
-    tables = {n: m for n, m in names.items() if _is_table(m) and _has_matrix(m)}
-    tables = _outermost(tables)
+    answered = _answered(model, names, "get_input_embeddings")
+    tables = {n: m for n, m in names.items() if _is_table(m) and _shape(m)}
     fitting = {n: m for n, m in tables.items() if site_shape(m)[0] >= num_rows}
-    if len(fitting) == 1:
-        return next(iter(fitting.items()))
-    found = "several modules may be" if fitting else "no module was found that is"
+    found = _that_train(model, (answered, fitting))
+    if len(found) == 1:
+        return next(iter(found.items()))
+    begin = "several modules may be" if found else "no module was found that is"
     raise ValueError(
-        f"{found} the embedding of the {num_rows} tokens in the attribute table. Name it: "
-        f"embedding='...'. Embedding modules: {_listed(tables)}."
+        f"{begin} the embedding of the {num_rows} tokens in the attribute table. Name it: "
+        f"embedding='...'. Embedding modules: {listed(found or _outermost(tables))}."
     )
-
-
-def find_hidden(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
-    """The modules whose outputs are captured, by name, in the model's order.
-
-    In a glob `*` and `?` stay between two dots of a name, and `**` between dots is anything, dots
-    and all: `layers.*` is each layer and nothing within one, `**.mlp` each module called mlp.
-
-    Raises:
-        ValueError: if a name or glob matches no module; the message lists close names.
-    """
-    names = module_names(model)
-    found: set[str] = set()
-    for pattern in patterns:
-        matches = [name for name in names if _matches(name.split("."), pattern.split("."))]
-        if not matches:
-            raise ValueError(
-                f"hidden='{pattern}' matches no module of {type(model).__name__}. {_hint(pattern)}"
-                f"{_suggestion(pattern, names)}"
-            )
-        found.update(matches)
-    return {name: module for name, module in names.items() if name in found}
-
-
-def find_site(model: nn.Module, site: str) -> nn.Module:
-    """The one module called `site`, which may begin with `hidden.` as sites of records do.
-
-    Raises:
-        ValueError: if there is none; the message lists close names.
-    """
-    names = module_names(model)
-    name = site if site in names else site.removeprefix("hidden.")
-    if name not in names:
-        raise ValueError(
-            f"site='{site}' is no module of {type(model).__name__}. {_suggestion(name, names)}"
-        )
-    return names[name]
 
 
 def site_weight(module: nn.Module) -> Tensor:
     """The weight of a module found above: `[rows, d]`, where no strategy keeps it in pieces.
+
+    Where it is computed from other parameters, it is computed anew from what these are now.
 
     Raises:
         ValueError: if adapters of PEFT are on it that do more than to add to the weight.
@@ -167,84 +101,95 @@ def site_shape(module: nn.Module) -> tuple[int, int]:
     return shape
 
 
-def _named(names: dict[str, nn.Module], wanted: str, argument: str) -> nn.Module:
+def _that_train(model: nn.Module, rules: Iterable[Found]) -> Found:
+    """The candidates of the first rule that has any; of several the only one that trains.
+
+    Where none of them trains, those of the later rules that do, and are as long, stand beside them.
+    """
+    found: Found = {}
+    for candidates in rules:
+        lengths = {site_shape(module)[0] for module in found.values()}
+        alike = {n: m for n, m in candidates.items() if not found or site_shape(m)[0] in lengths}
+        trained = _trained(model, alike)
+        found = _outermost({**found, **(trained if found else alike)})
+        if trained:
+            break
+    trained = _trained(model, found)
+    one_length = len({site_shape(module)[0] for module in found.values()}) == 1
+    return trained if len(trained) == 1 and one_length else found
+
+
+def _trained(model: nn.Module, found: Found) -> Found:
+    """Those with a parameter that requires a gradient and, where it is known, has an optimizer."""
+    optimizers = getattr(getattr(model, "_trainer", None), "optimizers", ())
+    updated = {id(p) for o in optimizers for group in o.param_groups for p in group["params"]}
+    # Some strategies give their optimizers other tensors than those of the model.
+    is_known = any(id(parameter) in updated for parameter in model.parameters())
+    return {
+        name: module
+        for name, module in found.items()
+        if any(p.requires_grad and (id(p) in updated or not is_known) for p in module.parameters())
+    }
+
+
+def _named(names: Found, wanted: str, argument: str) -> nn.Module:
     if wanted not in names:
-        raise ValueError(f"{argument}='{wanted}' is no module. {_suggestion(wanted, names)}")
-    if not _has_matrix(names[wanted]):
+        raise ValueError(f"{argument}='{wanted}' is no module. {suggestion(wanted, names)}")
+    if not _shape(names[wanted]):
         raise ValueError(
             f"{argument}='{wanted}' is a {type(names[wanted]).__name__} without a weight [rows, d]."
         )
     return names[wanted]
 
 
-def _answered(names: dict[str, nn.Module], method: str) -> tuple[str, nn.Module] | None:
-    for owner, module in names.items():
-        ask: Callable[[], nn.Module | None] | None = getattr(module, method, None)
+def _answered(model: nn.Module, names: Found, method: str) -> Found:
+    """What modules answer; those inside one that has an answer are not asked."""
+    answers: Found = {}
+    owners: list[str] = []
+    for owner, module in {"": model, **names}.items():
+        if any(f"{owner}.".startswith(outer) for outer in owners):
+            continue
+        ask: Callable[[], Any] | None = getattr(module, method, None)
         try:
             answer = ask() if callable(ask) else None
         except (AttributeError, NotImplementedError):
             # How transformers, and wrappers that hand attributes on, say that a model has no such
             # layer: the next rule looks, and where none finds one the error names candidates.
             answer = None
-        if isinstance(answer, nn.Module) and _has_matrix(answer):
-            found = next((name for name, m in names.items() if m is answer), owner)
-            return found, answer
-    return None
-
-
-def _has_matrix(module: nn.Module) -> bool:
-    return _shape(module) is not None
+        if isinstance(answer, nn.Module) and _shape(answer):
+            owners.append(f"{owner}." if owner else "")
+            answers[next((name for name, m in names.items() if m is answer), owner)] = answer
+    return answers
 
 
 def _shape(module: nn.Module) -> tuple[int, int] | None:
+    shape = stored_shape(inner_layer(module))
+    if shape is not None or _stores_weight(module):
+        return shape
+    # A wrapper that hands on what another module has, or works it out.
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor):
-        return None
-    if weight.ndim == 2:
+    if isinstance(weight, Tensor) and weight.ndim == 2:
         return weight.shape[0], weight.shape[1]
-    # A strategy that has cut the weight leaves the module's own word for its size.
-    layer = inner_layer(module)
-    for rows, width in (("out_features", "in_features"), ("num_embeddings", "embedding_dim")):
-        if isinstance(getattr(layer, rows, None), int):
-            return getattr(layer, rows), getattr(layer, width)
     return None
 
 
+def _stores_weight(module: nn.Module) -> bool:
+    return any("weight" in place for place in (module._parameters, module._buffers, vars(module)))
+
+
 def _is_linear(module: nn.Module) -> bool:
-    return _has_matrix(module) and not _is_table(module)
+    return stored_shape(inner_layer(module)) is not None and not _is_table(module)
+
+
+def _outputs(module: nn.Module) -> int | None:
+    return getattr(module, "out_features", None)
 
 
 def _is_table(module: nn.Module) -> bool:
     return hasattr(inner_layer(module), "num_embeddings")
 
 
-def _outermost(found: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """Those that are not inside another one, as the layer that an adapter sits on is."""
+def _outermost(found: Found) -> Found:
+    """Each once, without those inside another one, as the layer that an adapter sits on is."""
+    found = distinct(found)
     return {n: m for n, m in found.items() if not any(n.startswith(f"{o}.") for o in found)}
-
-
-def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
-    # Part by part, as of a path: a `*` that ran over dots would have `model.layers.*` capture each
-    # projection and norm within the layers of a language model too, and fail on what has no rows.
-    if not pattern:
-        return not name
-    if pattern[0] == "**":
-        # At the end it is what lies inside, and not the module around it.
-        least = 0 if pattern[1:] else 1
-        return any(_matches(name[k:], pattern[1:]) for k in range(least, len(name) + 1))
-    return bool(name) and fnmatchcase(name[0], pattern[0]) and _matches(name[1:], pattern[1:])
-
-
-def _hint(pattern: str) -> str:
-    return "`*` ends at a dot; `**` does not. " if "*" in pattern else ""
-
-
-def _listed(names: Iterable[str], limit: int = 8) -> str:
-    shown = [f"'{name}'" for name in names]
-    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + rest or "none"
-
-
-def _suggestion(wanted: str, names: Iterable[str]) -> str:
-    close = get_close_matches(wanted, names, n=5, cutoff=0.4)
-    return f"Close names: {_listed(close)}." if close else f"Modules: {_listed(names)}."

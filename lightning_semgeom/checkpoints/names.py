@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from lightning_semgeom.capture.sites import HEAD_NAMES, plain_name
+from lightning_semgeom.capture.names import plain_name
+from lightning_semgeom.capture.sites import HEAD_NAMES
 from lightning_semgeom.checkpoints.tensors import CheckpointError
 
 # Of token embeddings alone: those of positions and of token types go by other names.

@@ -20,12 +20,8 @@ from typing_extensions import override
 
 from lightning_semgeom.capture.activations import hidden_state
 from lightning_semgeom.capture.labels import LabelReader, Share
-from lightning_semgeom.capture.sites import (
-    compiled_around,
-    find_hidden,
-    find_unembedding,
-    site_weight,
-)
+from lightning_semgeom.capture.names import compiled_around, find_hidden
+from lightning_semgeom.capture.sites import find_unembedding, site_weight
 
 
 class GeometryRegularizer(pl.Callback):

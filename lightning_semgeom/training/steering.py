@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from lightning_semgeom.capture.eager import allow_compiled, force_eager
-from lightning_semgeom.capture.sites import find_site
+from lightning_semgeom.capture.names import find_site
 
 Positions = Literal["last", "all"]
 

@@ -2,11 +2,10 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_semgeom.capture.names import find_hidden, module_names
 from lightning_semgeom.capture.sites import (
     find_embedding,
-    find_hidden,
     find_unembedding,
-    module_names,
 )
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lightning_semgeom import GeometryRegularizer, GramDispersion, SemanticGeometry
+from lightning_semgeom.capture.names import find_hidden
 from lightning_semgeom.capture.sites import (
     find_embedding,
-    find_hidden,
     find_unembedding,
     site_shape,
     site_weight,
