@@ -7,21 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, isfinite
+from os import PathLike
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
+from lightning_semgeom.capture.probe import check_probe
 from lightning_semgeom.capture.schedule import Schedule
+from lightning_semgeom.capture.updates import averaged_by, updates_of
 from lightning_semgeom.history import History
 from lightning_semgeom.loggers import kind_of, log_monitored
 from lightning_semgeom.phases import PhaseDetector
 from lightning_semgeom.ranks import Ranks
+from lightning_semgeom.recorder import Recorder
 from lightning_semgeom.run import Run
 
 
@@ -41,6 +44,8 @@ class SemanticGeometry(pl.Callback):
     of pictures also get `semgeom_gram/<site>`, `semgeom_map/<site>`, `semgeom_shared/<site>` now
     and then. The x of a record is the number of optimizer steps its weights have had.
 
+    Modules are held by name: where the model gets another one, this is followed and said once.
+
     Args:
         attributes: which token or class has which value of which attribute.
         attributes_file: path of a CSV or TSV file with the same, instead of `attributes`.
@@ -49,7 +54,8 @@ class SemanticGeometry(pl.Callback):
         hidden: names of modules whose outputs are captured; globs: `model.layers.*`, `**.mlp`.
         labels: where the batch has the table's row of each output position, `[B]` or `[B, T]`,
             negative where it has none: a key, an index, or (in Python) a function of the batch.
-        positions: take all positions of a sequence, or the last one with a label.
+        positions: take all positions of a sequence, or the last one with a label; where a sequence
+            has one label, its last position that `attention_mask` of the batch does not leave out.
         shift_labels: True where labels are the inputs themselves, as in Hugging Face batches.
         probe: batches to take the hidden states from, in eval mode without gradients, instead of
             the training batch; the model is called by `predict_step(batch, batch_idx)`.
@@ -65,8 +71,8 @@ class SemanticGeometry(pl.Callback):
         name: the root of all keys and the folder's name; several callbacks need different ones.
 
     Raises:
-        ValueError: if arguments contradict each other, or in `setup`, before training starts, if a
-            module, a key or the table does not fit the model; the message says what would.
+        ValueError: if arguments contradict each other, or before training starts, if a module, a
+            key or the table does not fit the model; the message says what would.
 
     Example:
         >>> table = AttributeTable.from_dict({"colour": ["red", "red", "blue", "blue", None]})
@@ -100,11 +106,14 @@ class SemanticGeometry(pl.Callback):
             (attributes is None) != (attributes_file is None),
             "give either attributes or attributes_file, and not both.",
         )
+        _check_table(attributes)
         _check(
             bool(unembedding or embedding or hidden),
             "there is nothing to capture: unembedding and embedding are False and hidden is empty.",
         )
         _check(probe is None or bool(hidden), "probe was given, but hidden names no module.")
+        if probe is not None:
+            check_probe(probe, labels)
         for argument, value, least in (
             ("every_n_steps", every_n_steps, 1),
             ("every_n_epochs", every_n_epochs, 1),
@@ -132,32 +141,46 @@ class SemanticGeometry(pl.Callback):
         self.name = name
         self._reader = LabelReader(labels, positions, shift_labels)
         self._run: Run | None = None
+        self._recorder: Recorder | None = None
         self._saved: dict[str, Any] = {}
         self._shown: tuple[str, ...] = (f"{name}/gap", f"{name}/phase")
 
     @property
     def history(self) -> History:
         """All records so far."""
-        return History() if self._run is None else self._run.recorder.history
+        return History() if self._recorder is None else self._recorder.history
 
     @property
     def phases(self) -> Mapping[tuple[str, str], PhaseDetector]:
         """The phase detector of each (site, attribute)."""
-        return {} if self._run is None else self._run.recorder.phases
+        return {} if self._recorder is None else self._recorder.phases
 
     @property
     def mean_phases(self) -> Mapping[str, PhaseDetector]:
         """The phase detector of each site's mean over attributes."""
-        return {} if self._run is None else self._run.recorder.mean_phases
+        return {} if self._recorder is None else self._recorder.mean_phases
 
     @property
     def state_key(self) -> str:
         """The key of this callback's state in a checkpoint."""
         return self._generate_state_key(name=self.name)
 
+    def measure_weights(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, dict[str, float]]:
+        """The figures of the weight sites as they are now, without a record.
+
+        Called on all processes alike, between the start of a fit and the end of `on_fit_end`.
+
+        Returns:
+            Site -> figures by the part of a key behind it, as `gap/colour`; none of a site that
+            could not be measured.
+        """
+        return self._running.measure_weights(trainer, pl_module)
+
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._run is None else self._run.recorder.state_dict()
+        return self._saved if self._run is None else self._run.state_dict()
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -165,6 +188,10 @@ class SemanticGeometry(pl.Callback):
         self._saved = state_dict
         if self._run is not None:
             self._run.load_state_dict(state_dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle has: all records, and nothing that belongs to the fit at work."""
+        return {**vars(self), "_run": None, "_saved": self.state_dict()}
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -178,17 +205,25 @@ class SemanticGeometry(pl.Callback):
         _check(quiet or able, f"alerts=True needs a WandbLogger; the loggers are {kinds}.")
         self._shown = self._shown if names[0] == self.name else ()
         # A second fit of the same Trainer goes on where the first one ended.
-        goes_on = self._run is not None and _updates(trainer) > 0
+        goes_on = self._run is not None and updates_of(trainer) > 0
         self._saved = self.state_dict() if goes_on else {}
-        self._run = None
-        # A model that is built in configure_model is not there yet; on_fit_start looks then.
-        if not is_overridden("configure_model", pl_module):
-            self._start(trainer, pl_module)
+        self._run = self._recorder = None
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._run is None:
-            self._start(trainer, pl_module)
+        # Not before: modules may be built or replaced in the model's own setup and configure_model.
+        table = self.attributes
+        if table is None:
+            table = AttributeTable.from_file(str(self.attributes_file))
+        ranks = Ranks.of(trainer, pl_module)
+        sites = (self.unembedding, self.embedding, self.hidden)
+        rows = (self._reader, self.probe, self.max_positions)
+        capture = Capture(pl_module, len(table), *sites, *rows, ranks)
+        how = (self.gram_size, self.on_error, self.alerts)
+        self._run = Run(self.name, table, capture, ranks, *how)
+        self._recorder = self._run.recorder
+        if self._saved:
+            self._run.load_state_dict(self._saved)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -212,14 +247,18 @@ class SemanticGeometry(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        step = _updates(trainer)
-        if not self._running.schedule.is_due(step) or step == self._running.recorded_step:
+        run = self._running
+        run.updates.begin_batch(trainer)
+        step = run.updates.count
+        if step == run.recorded_step:
             return
-        if self._running.recorder.step != step:
-            self._running.begin(trainer, pl_module, step)
+        if run.recorder.step != step:
+            if not run.schedule.is_due(step):
+                return
+            run.begin(trainer, pl_module, step)
             self._tell_callbacks(pl_module)
-        if self._running.reads_training_batch:
-            self._running.arm(batch, pl_module)
+        if run.reads_training_batch:
+            run.arm(batch, pl_module)
 
     @override
     def on_train_batch_end(
@@ -230,26 +269,34 @@ class SemanticGeometry(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        finished = self._running.waits_for_batch
+        run = self._running
+        finished = run.waits_for_batch
         if finished:
-            self._running.collect()
-            self._running.finish(trainer.loggers)
-        # The loop counts this batch's update only after the hook. Weights are measured right after
-        # the update, so that a checkpoint saved now is judged by the figures of its own weights.
-        following = _updates(trainer) + 1
-        due = self._running.schedule.is_due(following)
-        begun = due and not trainer.fit_loop.epoch_loop._should_accumulate()
+            run.collect()
+            run.finish(trainer.loggers)
+        # Weights are measured right after the update, so that a checkpoint saved now is judged by
+        # the figures of its own weights.
+        run.updates.end_batch(trainer)
+        begun = run.schedule.is_due_within(run.updates.before_batch, run.updates.count)
         if begun:
-            self._running.begin(trainer, pl_module, following)
+            run.begin(trainer, pl_module, run.updates.count)
         if finished or begun:
             self._tell_callbacks(pl_module)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        step, run = _updates(trainer), self._running
+        run = self._running
+        step = run.updates.count
         run.schedule.last_steps = (step,)  # also where something else than max_steps ended it
         if step not in (run.recorded_step, run.recorder.step):
-            run.begin(trainer, pl_module, step)
+            average = averaged_by(trainer, self)
+            if average is None:
+                run.begin(trainer, pl_module, step)
+            else:
+                run.say(
+                    f"the last weights, of step {step}, are not measured: {average} has put its "
+                    "average in their place."
+                )
         if run.recorder.step is not None:
             run.finish(trainer.loggers)
         run.end(trainer.loggers)
@@ -259,26 +306,12 @@ class SemanticGeometry(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         if self._run is not None:
-            self._run.disarm()
+            self._run.let_go()
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._run is not None:
-            self._run.disarm()
-
-    def _start(self, trainer: pl.Trainer, model: pl.LightningModule) -> None:
-        """Find all sites, or raise a ValueError that says what would have worked."""
-        table = self.attributes
-        if table is None:
-            table = AttributeTable.from_file(str(self.attributes_file))
-        ranks = Ranks.of(trainer, model)
-        sites = (self.unembedding, self.embedding, self.hidden)
-        rows = (self._reader, self.probe, self.max_positions)
-        capture = Capture(model, len(table), *sites, *rows, ranks)
-        how = (self.gram_size, self.on_error, self.alerts)
-        self._run = Run(self.name, table, capture, ranks, *how)
-        if self._saved:
-            self._run.load_state_dict(self._saved)
+            self._run.let_go()
 
     @property
     def _running(self) -> Run:
@@ -290,9 +323,15 @@ class SemanticGeometry(pl.Callback):
         log_monitored(pl_module, self._running.recorder.take_monitored(), self._shown)
 
 
-def _updates(trainer: pl.Trainer) -> int:
-    """Updates the weights have had; `trainer.global_step` counts each of several optimizers."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
+def _check_table(attributes: object) -> None:
+    if attributes is None or isinstance(attributes, AttributeTable):
+        return
+    advice = "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...})"
+    if isinstance(attributes, str | PathLike):
+        advice = f"attributes_file='{attributes}', or AttributeTable.from_file('{attributes}')"
+    elif isinstance(attributes, Mapping) or hasattr(attributes, "columns"):
+        advice = "AttributeTable.from_dict(attributes)"
+    _check(False, f"attributes is an AttributeTable; got a {type(attributes).__name__}: {advice}.")
 
 
 def _check(holds: bool, message: str) -> None:

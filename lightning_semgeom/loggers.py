@@ -6,6 +6,7 @@ are not related. A kind that is not known here gets the figures by `log_metrics`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def _send_to_comet(logger: Any, key: str, drawn: Drawn, step: int) -> None:
 def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
     from PIL import Image
 
-    file = Path(logger.log_dir) / f"{key}_{step:08d}.png"
+    file = _local(logger.log_dir) / f"{key}_{step:08d}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(drawn.pixels).save(file)
 
@@ -133,13 +134,57 @@ def log_monitored(
 ) -> None:
     """Put values where ModelCheckpoint, EarlyStopping and, those `shown`, progress bars look."""
     for key, value in values.items():
-        pl_module.log(key, value, logger=False, on_step=True, on_epoch=False, prog_bar=key in shown)
+        # No batch gave it: a batch size is only asked for where Lightning cannot see the batch.
+        pl_module.log(
+            key,
+            value,
+            logger=False,
+            on_step=True,
+            on_epoch=False,
+            prog_bar=key in shown,
+            batch_size=1,
+        )
 
 
 def run_folder(trainer: pl.Trainer) -> Path:
-    """The folder of this run: where the first logger writes, as ModelCheckpoint has it."""
+    """The folder of this run: where the first logger writes, as ModelCheckpoint has it.
+
+    Of one in a store the local counterpart, `bucket/runs` in the working directory.
+    """
+    root = _local(_save_dir(trainer))
     if not trainer.loggers:
-        return Path(trainer.default_root_dir)
+        return root
     logger = trainer.loggers[0]
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-    return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version
+    return root / str(logger.name) / version
+
+
+def store_of(trainer: pl.Trainer) -> str | None:
+    """The address of this run's folder where it is in a store and not on this machine."""
+    place = _save_dir(trainer)
+    return place if _local(place) != Path(place) and _scheme(place) not in _LOCAL else None
+
+
+def _save_dir(trainer: pl.Trainer) -> str:
+    loggers = trainer.loggers
+    return str((loggers[0].save_dir if loggers else None) or trainer.default_root_dir)
+
+
+_LOCAL = ("file", "local")
+
+
+def _scheme(place: str) -> str:
+    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" of a path."""
+    found = re.match(r"([A-Za-z][\w+.-]+)(::|:/)", place)  # a drive has one letter
+    return found[1] if found else ""
+
+
+def _local(place: str) -> Path:
+    """Where on this machine the files for `place` go."""
+    scheme = _scheme(place)
+    if not scheme:
+        return Path(place)
+    path = place.rpartition(":")[2]
+    if scheme in _LOCAL:
+        return Path("/" + path.lstrip("/"))
+    return Path.cwd().joinpath(*(part for part in path.split("/") if part not in ("", ".", "..")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from math import inf, nan
+from math import inf, isnan, nan
 from typing import Any
 
 from lightning_semgeom.faults import attempted
@@ -46,7 +46,7 @@ class Recorder:
         self._monitored: dict[str, float] = {}
         self._top_asymmetry = -inf
         self._asymmetry_step: int | None = None
-        self._phases_before: list[dict[str, Any]] = []
+        self._phases_before: dict[str, Any] = {}
 
     @property
     def begun_step(self) -> int:
@@ -59,7 +59,7 @@ class Recorder:
         """Start the record of the weights after `step` updates."""
         self.step = step
         self.values = dict.fromkeys(self._keys(), nan)
-        self._phases_before = [detector.state_dict() for detector in self._detectors()]
+        self._phases_before = self._phases_now()
         self.pictures, self.new_peaks, self.new_collapses = {}, {}, []
 
     def add(self, site: str, values: Mapping[str, float], picture: SitePicture) -> None:
@@ -91,9 +91,12 @@ class Recorder:
             self._monitored |= headline
 
     def take_monitored(self) -> dict[str, float]:
-        """The headline values and gaps that were found since the last call."""
+        """The headline values and gaps that were found since the last call.
+
+        What is not known is left out: callbacks that watch a value keep the last known one.
+        """
         monitored, self._monitored = self._monitored, {}
-        return monitored
+        return {key: value for key, value in monitored.items() if not isnan(value)}
 
     def finish(self, keep_pictures: bool) -> None:
         """End the record.
@@ -151,26 +154,44 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """History and phases, as tensors and Python scalars; a record at work is left out."""
-        detectors = [detector.state_dict() for detector in self._detectors()]
-        return {
-            "history": self.history.state_dict(),
-            "phases": detectors if self.step is None else self._phases_before,
-        }
+        phases = self._phases_now() if self.step is None else self._phases_before
+        return {"history": self.history.state_dict(), **phases}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was saved."""
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        """Go on where `state` was saved, by the names of sites and attributes.
+
+        Returns:
+            What was followed then and is not now, or the other way round, in words.
+        """
         self.history.load_state_dict(state["history"])
-        for detector, saved in zip(self._detectors(), state["phases"], strict=True):
-            detector.load_state_dict(saved)
-        for record in self.history:
-            self._follow_asymmetry(record.step, record.values[f"{self.name}/asymmetry"])
+        means, phases = _saved_phases(state, self.history)
+        for site, detector in self.mean_phases.items():
+            if site in means:
+                detector.load_state_dict(means[site])
+        for (site, attribute), detector in self.phases.items():
+            if attribute in phases.get(site, {}):
+                detector.load_state_dict(phases[site][attribute])
+        if not means:
+            return []
+        news = _differences(phases, self.phases)
+        first, before = self.sites[0], next(iter(means))
+        if first == before:
+            for record in self.history:
+                self._follow_asymmetry(record.step, record.values[f"{self.name}/asymmetry"])
+        else:
+            news.append(f"{self.name}/gap and other headlines are of {first}, and not of {before}")
+        return news
+
+    def _phases_now(self) -> dict[str, Any]:
+        phases: dict[str, dict[str, Any]] = {site: {} for site in self.sites}
+        for (site, attribute), detector in self.phases.items():
+            phases[site][attribute] = detector.state_dict()
+        means = {site: detector.state_dict() for site, detector in self.mean_phases.items()}
+        return {"mean_phases": means, "phases": phases}
 
     def _follow_asymmetry(self, step: int, asymmetry: float) -> None:
         if asymmetry > self._top_asymmetry:
             self._top_asymmetry, self._asymmetry_step = asymmetry, step
-
-    def _detectors(self) -> list[PhaseDetector]:
-        return [*self.mean_phases.values(), *self.phases.values()]
 
     def _keys(self) -> list[str]:
         of_site = [
@@ -183,3 +204,28 @@ class Recorder:
 
 def _number(step: int | None) -> float:
     return nan if step is None else float(step)
+
+
+def _saved_phases(
+    state: Mapping[str, Any], history: History
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Of each site the saved detector of its mean, and those of its attributes."""
+    if not isinstance(state["phases"], list):
+        return state["mean_phases"], state["phases"]
+    # Version 0.1 has them in the order of the keys of its records: all means come first.
+    saved, sites = iter(state["phases"]), history.sites
+    means = dict(zip(sites, saved, strict=False))
+    return means, {site: dict(zip(history.attributes(site), saved, strict=False)) for site in sites}
+
+
+def _differences(
+    saved: Mapping[str, Mapping[str, Any]], now: Mapping[tuple[str, str], Any]
+) -> list[str]:
+    before = {(site, attribute) for site, found in saved.items() for attribute in found}
+    news = []
+    for what, pairs in (
+        ("not followed any more, and its curve ends", before - set(now)),
+        ("new, and its curve begins", set(now) - before),
+    ):
+        news += [f"'{attribute}' of {site} is {what}" for site, attribute in sorted(pairs)]
+    return news

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
 
 import lightning.pytorch as pl
@@ -12,14 +13,16 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.codes import fingerprint
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange
 from lightning_semgeom.capture.schedule import Schedule
+from lightning_semgeom.capture.updates import Updates, updates_of
 from lightning_semgeom.dashboard import Dashboard
 from lightning_semgeom.faults import Faults, UndefinedError, attempted
 from lightning_semgeom.geometry.classes import class_means
-from lightning_semgeom.loggers import alert, log_record, run_folder
+from lightning_semgeom.loggers import alert, log_record, run_folder, store_of
 from lightning_semgeom.measure import Measurement, SitePlan, measure, plan_site
 from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.recorder import Recorder
@@ -54,6 +57,8 @@ class Run:
         sites = (*capture.weight_sites, *capture.hidden_sites)
         self.recorder = Recorder(name, sites, table.names)
         self.recorded_step: int | None = None
+        self.updates = Updates()
+        self._saved_updates: int | None = None
         self._dashboard = Dashboard(self.recorder)
         self._alerts = alerts
         self._shows_last = True
@@ -78,19 +83,47 @@ class Run:
         """Whether hooks are registered for the forward of a training batch."""
         return self._capture.armed
 
+    def state_dict(self) -> dict[str, Any]:
+        """Records, phases, the count of updates, and what the attributes are."""
+        return {
+            **self.recorder.state_dict(),
+            "updates": self.updates.count if self._saved_updates is None else self._saved_updates,
+            "attributes": self._fingerprints,
+        }
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where a checkpoint was saved."""
-        self.recorder.load_state_dict(state)
+        """Go on where a checkpoint was saved, and say what is not the same any more."""
+        news = self.recorder.load_state_dict(state)
+        self._saved_updates = state.get("updates")  # version 0.1 has none
         if len(self.recorder.history):
             self.recorded_step = self.recorder.history.records[-1].step
+        saved, now = state.get("attributes", {}), self._fingerprints
+        changed = [f"'{name}'" for name in now if saved.get(name, now[name]) != now[name]]
+        if changed:
+            news.append(f"rows or values of {', '.join(changed)} are others: curves mix both")
+        if news:
+            self.say(
+                f"the checkpoint has step {self.recorded_step}. From here on {'; '.join(news)}."
+            )
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, int]:
+        """Of each attribute a number that tells its rows and values from others."""
+        table = self._table
+        columns = zip(table.names, table.codes.T, table.values, strict=True)
+        return {name: fingerprint(codes, values) for name, codes, values in columns}
+
+    def say(self, text: str) -> None:
+        """Tell the user something, from one process."""
+        if self._ranks.rank == 0:
+            warnings.warn(f"SemanticGeometry: {text}", stacklevel=2)
 
     def begin(self, trainer: pl.Trainer, model: pl.LightningModule, step: int) -> None:
         """Start the record of `step` with what needs its weights and no training batch."""
+        self._look_again(model, step)
         self.recorder.begin(step)
         if self._capture.weight_sites:
-            with self._capture.weights(trainer, model) as owned:
-                figures = self._weights.measure(owned, self._unwritten)
-            self._add(figures)
+            self._add(self._measured_weights(trainer, model))
         else:
             self.agree()
         if self._capture.reads_probe:
@@ -98,8 +131,27 @@ class Run:
         if not self.reads_training_batch:
             self.finish(trainer.loggers)
 
+    def measure_weights(
+        self, trainer: pl.Trainer, model: pl.LightningModule
+    ) -> dict[str, dict[str, float]]:
+        """The figures of the weight sites now, without a record; none of one that failed."""
+        figures = self._measured_weights(trainer, model) if self._capture.weight_sites else {}
+        return {s: m.values for s, m in figures.items() if isinstance(m, Measurement)}
+
+    def _measured_weights(
+        self, trainer: pl.Trainer, model: pl.LightningModule
+    ) -> dict[str, Measurement | Exception]:
+        with self._capture.weights(trainer, model) as owned:
+            return self._weights.measure(owned, self._unwritten)
+
+    def _look_again(self, model: pl.LightningModule, step: int) -> None:
+        news = self._capture.look_again(model)
+        if news:
+            self.say(f"from step {step} on {'; '.join(news)}.")
+
     def arm(self, batch: Any, model: pl.LightningModule) -> None:
         """Register the hooks for the training step of `model` on `batch`."""
+        self._look_again(model, self.recorder.begun_step)
         fault = self._capture.arm(batch, model)
         # Alone, bad input is told before it trains; several processes have to agree first.
         if fault is not None and self._ranks.size == 1 and not self._is_proven:
@@ -130,8 +182,16 @@ class Run:
     def open(self, trainer: pl.Trainer, schedule: Schedule, folder: str) -> None:
         """Begin to train: write the history into `folder` of the trainer's run."""
         self.schedule = schedule
+        known = self._saved_updates
+        self.updates.follow(trainer, updates_of(trainer) if known is None else known)
+        self._saved_updates = None
+        for note in self._capture.notes():
+            self.say(f"{note}.")
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            opening = partial(self.recorder.history.open, run_folder(trainer) / folder)
+            store, place = store_of(trainer), run_folder(trainer) / folder
+            if store is not None:
+                self.say(f"it writes no files to '{store}'; history and pictures go to '{place}'.")
+            opening = partial(self.recorder.history.open, place)
             self._write("history", None, opening)
             self._write("loggers", None, partial(self._dashboard.open, trainer.loggers))
 
@@ -160,9 +220,10 @@ class Run:
         if self._faults.raises:
             self._ranks.add_up({}, {}, self._unwritten)
 
-    def disarm(self) -> None:
-        """Leave no hook on the model."""
+    def let_go(self) -> None:
+        """Leave no hook on the model and its optimizers."""
         self._capture.disarm()
+        self.updates.stop()
 
     def _write(self, where: str, step: int | None, write: Callable[[], Answer]) -> Answer | None:
         """Write to somewhere outside; only the first process does."""

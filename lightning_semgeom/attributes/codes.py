@@ -1,6 +1,9 @@
-"""What the codes of an attribute have to be."""
+"""What the codes of an attribute have to be, and how to tell them from others."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
 
 from torch import Tensor
 
@@ -28,3 +31,13 @@ def check_column(name: str, codes: Tensor, values: tuple[str, ...]) -> None:
             f"the codes of attribute '{name}' must lie in -1..{len(values) - 1}, as it has "
             f"{len(values)} values; found {low}..{high}."
         )
+
+
+def fingerprint(codes: Tensor, values: Sequence[str]) -> int:
+    """A number that tells an attribute, by its rows and values, from others of the same name.
+
+    Args:
+        codes: int64 `[N]`, -1 where a row is not labelled.
+        values: what each code stands for.
+    """
+    return crc32("\n".join(values).encode(), crc32(codes.contiguous().cpu().numpy().tobytes()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,16 +49,21 @@ class HiddenCapture:
     recomputation of activation checkpointing. While armed, compiled code runs eagerly.
 
     Args:
-        modules: the modules by name.
+        modules: the modules by site, or why there is none any more; looked at anew each time.
         reader: how labels are found and lined up.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], reader: LabelReader) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module | Exception], reader: LabelReader) -> None:
         self._modules = modules
         self._reader = reader
         self._handles: list[RemovableHandle] = []
         self._taken: dict[str, HiddenRows | Exception] = {}
         self.armed = False
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites' names."""
+        return tuple(self._modules)
 
     def arm(
         self, batch: Any, share: Share, is_it: Callable[[], bool] = lambda: True
@@ -75,14 +81,17 @@ class HiddenCapture:
         self.disarm()
         self._taken, self.armed = {}, True
         try:
-            labels = self._reader.read(batch)
+            labels, ends = self._reader.read(batch), self._reader.ends(batch)
         except Exception as fault:
             self._taken = dict.fromkeys(self._modules, fault)
             return fault
         force_eager(self)
-        for name, module in self._modules.items():
-            hook = self._hook(name, labels, share, is_it)
-            self._handles.append(module.register_forward_hook(hook))
+        for site, module in self._modules.items():
+            if isinstance(module, Exception):
+                self._taken[site] = module
+                continue
+            keep = partial(self._keep, site, is_it, labels, share, ends)
+            self._handles.append(module.register_forward_hook(_Hook(module, keep)))
         return None
 
     def disarm(self) -> None:
@@ -104,19 +113,45 @@ class HiddenCapture:
             for name in self._modules
         }
 
-    def _hook(
-        self, name: str, labels: Tensor, share: Share, is_it: Callable[[], bool]
-    ) -> Callable[[nn.Module, Any, Any], None]:
-        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if name in self._taken or not is_it():
-                return
-            try:
-                rows = self._reader.select(hidden_state(output).detach(), labels, share)
-                self._taken[name] = HiddenRows(*rows)
-            except Exception as fault:
-                self._taken[name] = ValueError(f"hidden='{name}': {fault}")
+    def _keep(
+        self,
+        site: str,
+        is_it: Callable[[], bool],
+        labels: Tensor,
+        share: Share,
+        ends: Tensor | None,
+        output: Any,
+    ) -> None:
+        if site in self._taken or not is_it():
+            return
+        try:
+            rows = self._reader.select(hidden_state(output).detach(), labels, share, ends)
+            self._taken[site] = HiddenRows(*rows)
+        except Exception as fault:
+            self._taken[site] = ValueError(f"hidden='{site}': {fault}")
 
-        return keep
+
+class _Hook:
+    """A forward hook of one module that does nothing on its copies, and can be copied with it."""
+
+    def __init__(self, module: nn.Module, keep: Callable[[Any], None]) -> None:
+        self._module = module
+        self._keep = keep
+
+    def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        if module is self._module:
+            self._keep(output)
+
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        return _no_hook, ()
+
+
+def _no_hook() -> Callable[..., None]:
+    return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    """What a hook on a copied module does."""
 
 
 def hidden_state(output: Any) -> Tensor:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
-from lightning_semgeom.capture.names import find_hidden
-from lightning_semgeom.capture.shards import (
-    OwnedRows,
-    flat_units,
-    gathered_flat_parameters,
-    owned_rows,
-)
-from lightning_semgeom.capture.sites import (
-    find_embedding,
-    find_unembedding,
-    site_shape,
-    site_weight,
-)
+from lightning_semgeom.capture.probe import Probe
+from lightning_semgeom.capture.shards import OwnedRows, gathered_flat_parameters, owned_rows
+from lightning_semgeom.capture.sites import site_weight
+from lightning_semgeom.capture.tracked import TrackedSites
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.ranks import Ranks
 
@@ -45,12 +36,13 @@ class Capture:
         ranks: this process among the others.
 
     Raises:
-        ValueError: if a module is not found, or a weight has fewer rows than the table.
+        ValueError: if a module is not found, a weight does not fit the table, or the training step
+            is given no batch to read labels from.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: pl.LightningModule,
         num_rows: int,
         unembedding: bool | str,
         embedding: bool | str,
@@ -60,26 +52,29 @@ class Capture:
         max_positions: int,
         ranks: Ranks,
     ) -> None:
-        self._weights: dict[str, nn.Module] = {}
-        self.widths: dict[str, int] = {}
-        for site, wanted, find in (
-            ("unembedding", unembedding, find_unembedding),
-            ("embedding", embedding, find_embedding),
-        ):
-            if wanted:
-                name, module = find(model, wanted, num_rows)
-                rows, self.widths[site] = site_shape(module)
-                _check_length(num_rows, rows, f"{site} '{name}'")
-                self._weights[site] = module
-        modules = find_hidden(model, hidden)
-        self._hidden = HiddenCapture({f"hidden.{n}": m for n, m in modules.items()}, reader)
+        self._sites = TrackedSites(model, num_rows, unembedding, embedding, hidden)
+        self._hidden = HiddenCapture(self._sites.hidden, reader)
         self._num_rows = num_rows
         self._limit = max_positions
         self._ranks = ranks
-        self._probe = probe
-        self._probe_batches: list[Any] | None = None
-        self.weight_sites = tuple(self._weights)
-        self.hidden_sites = tuple(f"hidden.{name}" for name in modules)
+        self._probe = (
+            None if probe is None else Probe(probe, self._hidden, reader, max_positions, ranks)
+        )
+        self.weight_sites = tuple(self._sites.weights)
+        self.hidden_sites = tuple(self._sites.hidden)
+        takes_iterator = is_param_in_hook_signature(
+            model.training_step, "dataloader_iter", explicit=True
+        )
+        if self.reads_training_batch and takes_iterator:
+            raise ValueError(
+                f"{type(model).__name__}.training_step takes dataloader_iter, so there is no batch "
+                "to read labels from before it runs. Give probe=[...] for hidden states."
+            )
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Width of the rows of each weight site, as it is now."""
+        return self._sites.widths
 
     @property
     def reads_training_batch(self) -> bool:
@@ -101,17 +96,31 @@ class Capture:
         """The most hidden rows that this process keeps of a site."""
         return max(2, -(-self._limit // self._ranks.size))
 
+    def look_again(self, model: nn.Module) -> list[str]:
+        """Follow a model that has got other modules; says what has changed."""
+        return self._sites.look_again(model)
+
+    def notes(self) -> list[str]:
+        """What may be wrong with what is captured, in words."""
+        return self._sites.notes()
+
     @contextmanager
     def weights(
         self, trainer: pl.Trainer, model: pl.LightningModule
     ) -> Iterator[dict[str, OwnedRows | Exception]]:
         """The rows of each weight site that this process answers for, or what was wrong."""
-        with gathered_flat_parameters(_wrapped(trainer, model), list(self._weights.values())):
-            yield {site: attempted(self._owned, module) for site, module in self._weights.items()}
+        wrapped = model if trainer.strategy.model is None else trainer.strategy.model
+        modules = [m for m in self._sites.weights.values() if isinstance(m, nn.Module)]
+        with gathered_flat_parameters(wrapped, modules):
+            yield {
+                site: attempted(self._owned, found) for site, found in self._sites.weights.items()
+            }
 
     def _owned(self, module: nn.Module) -> OwnedRows:
+        with torch.no_grad():
+            weight = site_weight(module)
         # What the table has no row for is padding: no token or class, and no part of the mean.
-        return owned_rows(site_weight(module), self._ranks).before(self._num_rows)
+        return owned_rows(weight, self._ranks).before(self._num_rows)
 
     def arm(self, batch: Any, model: pl.LightningModule) -> Exception | None:
         """Register the hooks for `model`'s training step on `batch`; says what is wrong with it."""
@@ -130,86 +139,7 @@ class Capture:
     def run_probe(
         self, trainer: pl.Trainer, model: pl.LightningModule
     ) -> dict[str, HiddenRows | Exception]:
-        """Run the probe batches in eval mode without gradients, as if nothing had happened.
-
-        Each process runs all of them, since a sharded model needs all processes in its forward, and
-        keeps its part of the rows.
-        """
-        with isolate_rng(), _evaluation_mode(model):
-            batches = attempted(self._all_probe_batches)
-            if isinstance(batches, Exception):
-                return dict.fromkeys(self.hidden_sites, batches)
-            # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
-            flat = flat_units(_wrapped(trainer, model))
-            predict = trainer.strategy.predict_step if flat else model.predict_step
-            parts = [self._probed(trainer, predict, *numbered) for numbered in enumerate(batches)]
-        return {
-            site: _joined([part[site] for part in parts], self.capacity)
-            for site in self.hidden_sites
-        }
-
-    def _all_probe_batches(self) -> list[Any]:
-        if self._probe_batches is None:
-            self._probe_batches = list(self._probe or ())
-        if not self._probe_batches:
-            raise ValueError("probe has no batch.")
-        return self._probe_batches
-
-    def _probed(
-        self, trainer: pl.Trainer, predict: Callable[[Any, int], Any], index: int, stored: Any
-    ) -> dict[str, HiddenRows | Exception]:
-        """What one batch of the probe gives, or what was wrong, by site."""
-        ranks = self._ranks
-        share = Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
-        try:
-            batch = trainer.precision_plugin.convert_input(stored)
-            batch = trainer.strategy.batch_to_device(batch)
-            self._hidden.arm(batch, share)
-            with trainer.precision_plugin.forward_context():
-                predict(batch, index)
-        except Exception as fault:
-            return dict.fromkeys(self.hidden_sites, fault)
-        finally:
-            self.disarm()
-        return self.collect()
-
-
-def _wrapped(trainer: pl.Trainer, model: pl.LightningModule) -> nn.Module:
-    """`model` as the strategy wrapped it."""
-    return model if trainer.strategy.model is None else trainer.strategy.model
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """`model.eval()` without gradients; after it each module's own mode is what it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def _joined(parts: Sequence[HiddenRows | Exception], limit: int) -> HiddenRows | Exception:
-    """The rows of several batches one after the other, at most `limit` of them."""
-    faults = [part for part in parts if isinstance(part, Exception)]
-    found = [part for part in parts if not isinstance(part, Exception)]
-    if not found:
-        return faults[0]
-    if not faults:
-        return HiddenRows.joined(found, limit)
-    lacks = ValueError(
-        f"{len(faults)} of {len(parts)} probe batches are left out; the first of them because of "
-        f"{type(faults[0]).__name__}: {faults[0]}"
-    )
-    return HiddenRows.joined(found, limit, lacks)
-
-
-def _check_length(num_rows: int, site_rows: int, site: str) -> None:
-    if num_rows > site_rows:
-        raise ValueError(
-            f"the attribute table has {num_rows} rows, but {site} has only {site_rows}. Give a "
-            "table with one row a token or class; a shorter one leaves the rest out."
-        )
+        """What the probe's batches give, or what was wrong, by site."""
+        if self._probe is None:
+            raise RuntimeError("there is no probe")
+        return self._probe.run(trainer, model, self.capacity)

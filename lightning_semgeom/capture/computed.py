@@ -25,7 +25,7 @@ _SIZES = (("out_features", "in_features"), ("num_embeddings", "embedding_dim"))
 
 def stored_shape(layer: nn.Module) -> tuple[int, int] | None:
     """Rows and width of the weight of `layer`, from what it stores; None: it has no such weight."""
-    found = _stored(layer)
+    found = stored_weight(layer)
     if found is not None and found.ndim == 2:
         return found.shape[0], found.shape[1]
     if found is None and not _has_own_way(layer):
@@ -44,14 +44,14 @@ def current_weight(layer: nn.Module) -> Tensor:
         with _in_eval_mode(computed):
             weight: Tensor = computed()
         return weight
-    hooks = [hook for hook in layer._forward_pre_hooks.values() if _computes(hook)]
+    hooks: list[Any] = [hook for hook in layer._forward_pre_hooks.values() if _computes(hook)]
     if not hooks:
         return layer.weight  # type: ignore[return-value]
     # One may build on what another one computed: pruning of what weight_norm works with.
     overlay: Any = _Overlay(layer)
     for hook in hooks:
         if isinstance(hook, BasePruningMethod):
-            setattr(overlay, hook._tensor_name, hook.apply_mask(overlay))
+            setattr(overlay, hook._tensor_name, hook.apply_mask(overlay))  # type: ignore[no-untyped-call]
         elif isinstance(hook, SpectralNorm):
             setattr(overlay, hook.name, hook.compute_weight(overlay, do_power_iteration=False))
         else:
@@ -67,9 +67,11 @@ def may_be_late(layer: nn.Module) -> bool:
     return plain and not any(map(_computes, layer._forward_pre_hooks.values()))
 
 
-def _stored(layer: nn.Module) -> Tensor | None:
+def stored_weight(layer: nn.Module) -> Tensor | None:
+    """What the weight of `layer` is, or is computed from; None: it stores no such thing."""
     if is_parametrized(layer, "weight"):
-        originals = list(layer.parametrizations["weight"].parameters(recurse=False))  # type: ignore[index]
+        computed: Any = layer.parametrizations["weight"]  # type: ignore[index]
+        originals = list(computed.parameters(recurse=False))
         return max(originals, key=torch.numel, default=None)
     for place in (layer._parameters, layer._buffers, layer.__dict__):
         for name in _ORIGINALS:

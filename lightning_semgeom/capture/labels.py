@@ -34,7 +34,8 @@ class LabelReader:
     source: LabelSource
     """Key or index into the batch, or a function of the batch."""
     positions: Literal["all", "last"]
-    """All positions, or the last one with a label in each sequence."""
+    """All positions, or the last one with a label in each sequence; where a sequence has one label,
+    the last one that the batch's `attention_mask` does not call padding."""
     shift: bool
     """Whether the label of position t stands at t + 1, as where labels are the inputs."""
 
@@ -75,21 +76,44 @@ class LabelReader:
             )
         return labels
 
-    def select(self, hidden: Tensor, labels: Tensor, share: Share) -> tuple[Tensor, Tensor]:
+    def ends(self, batch: Any) -> Tensor | None:
+        """The last position of each sequence that is no padding, int64 `[B]`; None: not known."""
+        mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
+        if self.positions == "all" or not isinstance(mask, Tensor) or mask.ndim != 2:
+            return None
+        return _last_position(mask > 0)[:, 0]
+
+    def count(self, batch: Any) -> int:
+        """How many positions of `batch` have a label."""
+        labels = self.read(batch)
+        if labels.ndim == 2:
+            labels = self._aligned(labels)
+        return int((labels >= 0).sum())
+
+    def select(
+        self, hidden: Tensor, labels: Tensor, share: Share, ends: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The share's rows `[m, d]` of `hidden`, with their labels int64 `[m]`.
+
+        Args:
+            hidden: `[B, d]` or `[B, T, d]`.
+            labels: from `read`.
+            share: which of the positions are kept.
+            ends: from `ends`, of the same batch.
 
         Raises:
             ValueError: if the shapes of hidden and labels do not belong together.
         """
         labels = labels.detach().to(torch.int64)
         if hidden.ndim == 3 and labels.ndim == 2 and hidden.shape[:2] == labels.shape:
-            if self.shift:
-                hidden, labels = hidden[:, :-1], labels[:, 1:]
-            if self.positions == "last":
-                labels = _last_only(labels)
-            hidden, labels = hidden.flatten(0, 1), labels.flatten()
+            hidden = hidden[:, :-1] if self.shift else hidden
+            hidden, labels = hidden.flatten(0, 1), self._aligned(labels).flatten()
         elif hidden.ndim == 3 and labels.shape == hidden.shape[:1] and self.positions == "last":
-            hidden = hidden[:, -1]
+            if ends is None or ends.shape != labels.shape:
+                hidden = hidden[:, -1]
+            else:
+                ends = ends.to(hidden.device).clamp(0, hidden.shape[1] - 1)
+                hidden = hidden[torch.arange(len(ends), device=hidden.device), ends]
         elif not (hidden.ndim == 2 and labels.shape == hidden.shape[:1]):
             raise ValueError(
                 f"labels {list(labels.shape)} do not fit a hidden state {list(hidden.shape)}. "
@@ -103,11 +127,20 @@ class LabelReader:
         chosen = chosen[share.part :: share.parts]
         return hidden[chosen.to(hidden.device)], labels[chosen]
 
+    def _aligned(self, labels: Tensor) -> Tensor:
+        """Labels `[B, T]` as they belong to the positions of a hidden state, those wanted alone."""
+        if self.shift:
+            labels = labels[:, 1:]
+        if self.positions == "all":
+            return labels
+        position = torch.arange(labels.shape[1], device=labels.device)
+        return torch.where(position == _last_position(labels >= 0), labels, -1)
 
-def _last_only(labels: Tensor) -> Tensor:
-    position = torch.arange(labels.shape[1], device=labels.device)
-    last = torch.where(labels >= 0, position, -1).amax(1, keepdim=True)
-    return torch.where(position == last, labels, -1)
+
+def _last_position(chosen: Tensor) -> Tensor:
+    """Where bool `[B, T]` is true for the last time in each row, int64 `[B, 1]`; -1: nowhere."""
+    position = torch.arange(chosen.shape[1], device=chosen.device)
+    return torch.where(chosen, position, -1).amax(1, keepdim=True)
 
 
 def _described(value: Any) -> str:

@@ -41,6 +41,10 @@ class Schedule:
             return step in self._early
         return step % self.every_n_steps == 0
 
+    def is_due_within(self, before: int, step: int) -> bool:
+        """Whether a capture came due in the updates after `before`, up to `step`."""
+        return any(map(self.is_due, range(before + 1, step + 1)))
+
     def is_picture_kept(self, step: int, number: int) -> bool:
         """Whether capture `number`, of `step`, keeps its pictures: all early ones, every tenth."""
         return step <= self._early_end or self.is_picture_logged(step, number)

@@ -1,0 +1,198 @@
+"""Hidden states of batches that are not trained on, taken as `Trainer.predict` would run them.
+
+The user's batches are read once and copied: each capture has its own copy, so that a model which
+changes its batch in place sees the same one every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from lightning_utilities.core.apply_func import apply_to_collection
+from torch import Tensor, nn
+
+from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
+from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.capture.shards import flat_units
+from lightning_semgeom.faults import attempted
+from lightning_semgeom.ranks import Ranks
+
+Found = dict[str, HiddenRows | Exception]
+
+
+class Probe:
+    """Runs the probe's batches through the model and keeps the rows of the hidden sites.
+
+    Args:
+        batches: read up to the one that fills `limit`, in the first run.
+        hidden: the hidden sites.
+        reader: how a batch's labels are found.
+        limit: most rows of a site, over all processes.
+        ranks: this process among the others.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        hidden: HiddenCapture,
+        reader: LabelReader,
+        limit: int,
+        ranks: Ranks,
+    ) -> None:
+        self._source = batches
+        self._kept: list[Any] | None = None
+        self._hidden = hidden
+        self._reader = reader
+        self._limit = limit
+        self._ranks = ranks
+
+    def run(self, trainer: pl.Trainer, model: pl.LightningModule, capacity: int) -> Found:
+        """Run the batches in eval mode without gradients, as if nothing had happened.
+
+        Each process runs all of them, since a sharded model needs all processes in its forward, and
+        keeps its part of the rows.
+
+        Args:
+            trainer: whose strategy and precision are used.
+            model: what it trains.
+            capacity: the most rows of a site that this process keeps.
+        """
+        parts: list[Found] = []
+        with isolate_rng(), _predicting(trainer, model):
+            fault = attempted(self._run_all, trainer, model, parts)
+        if isinstance(fault, Exception):
+            return dict.fromkeys(self._hidden.sites, fault)
+        return {
+            site: _joined([part[site] for part in parts], capacity) for site in self._hidden.sites
+        }
+
+    def _run_all(self, trainer: pl.Trainer, model: pl.LightningModule, parts: list[Found]) -> None:
+        kept: list[Any] = []
+        labelled = 0
+        with _generators_as_they_were(self._source):
+            for stored in self._source if self._kept is None else self._kept:
+                kept.append(_copied(stored) if self._kept is None else stored)
+                part, positions = self._probed(trainer, model, len(parts), _copied(kept[-1]))
+                parts.append(part)
+                labelled += min(positions, self._limit)
+                # From here on every process has all that it keeps: a loader may be endless.
+                if labelled >= self._limit + self._ranks.size * (len(parts) + 1):
+                    break
+        if not kept:
+            raise ValueError("probe has no batch.")
+        self._kept = kept
+
+    def _probed(
+        self, trainer: pl.Trainer, model: pl.LightningModule, index: int, batch: Any
+    ) -> tuple[Found, int]:
+        """What one batch gives, or what was wrong, by site; and how many positions have labels."""
+        ranks, positions = self._ranks, 0
+        share = Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
+        wrapped = model if trainer.strategy.model is None else trainer.strategy.model
+        # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
+        step = trainer.strategy.predict_step if flat_units(wrapped) else model.predict_step
+        takes_iterator = is_param_in_hook_signature(
+            model.predict_step, "dataloader_iter", explicit=True
+        )
+        before, model._current_fx_name = model._current_fx_name, "predict_step"
+        try:
+            if not takes_iterator:
+                batch = trainer.precision_plugin.convert_input(batch)
+                batch = model._on_before_batch_transfer(batch, dataloader_idx=0)
+                batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            self._hidden.arm(batch, share)
+            positions = self._reader.count(batch)
+            arguments: tuple[Any, ...] = (batch, index)
+            if takes_iterator:
+                arguments = (iter([(batch, index, 0)]),)
+            elif not is_param_in_hook_signature(model.predict_step, "batch_idx", min_args=2):
+                arguments = (batch,)
+            with trainer.precision_plugin.forward_context():
+                step(*arguments)
+        except Exception as fault:
+            return dict.fromkeys(self._hidden.sites, fault), positions
+        finally:
+            self._hidden.disarm()
+            model._current_fx_name = before
+        return self._hidden.collect(), positions
+
+
+def check_probe(probe: Any, labels: object) -> None:
+    """Raise a ValueError where `probe` is one batch and not several.
+
+    Args:
+        probe: what the user gave.
+        labels: where a batch has its labels, which tells a pair of tensors from two batches.
+    """
+    entries = probe if isinstance(probe, tuple | list) else ()
+    is_pair = bool(entries) and all(isinstance(entry, Tensor) for entry in entries)
+    if (
+        isinstance(probe, Mapping | Tensor | str | bytes)
+        or (is_pair and isinstance(labels, int))
+        or not (hasattr(probe, "__iter__") or hasattr(probe, "__getitem__"))
+    ):
+        raise ValueError(
+            f"probe must be batches, as a DataLoader or a list has them; a {type(probe).__name__} "
+            "is one batch: probe=[batch]."
+        )
+
+
+def _copied(batch: Any) -> Any:
+    try:
+        return deepcopy(batch)
+    except Exception:
+        # What cannot be copied whole, as a tensor with a graph or an open file beside the tensors.
+        return apply_to_collection(batch, Tensor, lambda tensor: tensor.detach().clone())
+
+
+@contextmanager
+def _generators_as_they_were(loader: Any) -> Iterator[None]:
+    """Put back the random generators of a loader: another one may share them."""
+    sampler = getattr(loader, "batch_sampler", None)
+    places = (loader, getattr(loader, "sampler", None), sampler, getattr(sampler, "sampler", None))
+    found = {id(g): g for g in (getattr(place, "generator", None) for place in places)}
+    states = [(g, g.get_state()) for g in found.values() if isinstance(g, torch.Generator)]
+    try:
+        yield
+    finally:
+        for generator, state in states:
+            generator.set_state(state)
+
+
+@contextmanager
+def _predicting(trainer: pl.Trainer, model: nn.Module) -> Iterator[None]:
+    """Have trainer and model as in `Trainer.predict`; after it all is as it was."""
+    stage = trainer.state.stage
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        trainer.state.stage = RunningStage.PREDICTING
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        trainer.state.stage = stage
+        for module, mode in modes:
+            module.training = mode
+
+
+def _joined(parts: Sequence[HiddenRows | Exception], limit: int) -> HiddenRows | Exception:
+    """The rows of several batches one after the other, at most `limit` of them."""
+    faults = [part for part in parts if isinstance(part, Exception)]
+    found = [part for part in parts if not isinstance(part, Exception)]
+    if not found:
+        return faults[0]
+    if not faults:
+        return HiddenRows.joined(found, limit)
+    lacks = ValueError(
+        f"{len(faults)} of {len(parts)} probe batches are left out; the first of them because of "
+        f"{type(faults[0]).__name__}: {faults[0]}"
+    )
+    return HiddenRows.joined(found, limit, lacks)
