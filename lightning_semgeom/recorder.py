@@ -165,16 +165,16 @@ class Recorder:
         """
         self.history.load_state_dict(state["history"])
         means, phases = _saved_phases(state, self.history)
-        for site, detector in self.mean_phases.items():
-            if site in means:
-                detector.load_state_dict(means[site])
+        news = _differences(phases, self.phases) if means else []
+        for site in means.keys() & self.mean_phases.keys():
+            if set(phases[site]) == set(self.attributes):
+                self.mean_phases[site].load_state_dict(means[site])
+            else:
+                news.append(f"means over the attributes of {site} are over others, and peak anew")
         for (site, attribute), detector in self.phases.items():
             if attribute in phases.get(site, {}):
                 detector.load_state_dict(phases[site][attribute])
-        if not means:
-            return []
-        news = _differences(phases, self.phases)
-        first, before = self.sites[0], next(iter(means))
+        first, before = self.sites[0], next(iter(means), self.sites[0])
         if first == before:
             for record in self.history:
                 self._follow_asymmetry(record.step, record.values[f"{self.name}/asymmetry"])

@@ -91,7 +91,7 @@ class HiddenCapture:
                 self._taken[site] = module
                 continue
             keep = partial(self._keep, site, is_it, labels, share, ends)
-            self._handles.append(module.register_forward_hook(_Hook(module, keep)))
+            self._handles.append(module.register_forward_hook(ModuleHook(module, keep)))
         return None
 
     def disarm(self) -> None:
@@ -131,14 +131,20 @@ class HiddenCapture:
             self._taken[site] = ValueError(f"hidden='{site}': {fault}")
 
 
-class _Hook:
-    """A forward hook of one module that does nothing on its copies, and can be copied with it."""
+class ModuleHook:
+    """A forward hook of one module that does nothing on its copies, and can be copied with it.
+
+    Args:
+        module: whose hook it is.
+        keep: what is called with its outputs.
+    """
 
     def __init__(self, module: nn.Module, keep: Callable[[Any], None]) -> None:
         self._module = module
         self._keep = keep
 
     def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        """Keep the output, where it is the module's own."""
         if module is self._module:
             self._keep(output)
 

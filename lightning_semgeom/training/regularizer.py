@@ -6,22 +6,28 @@ if it stood in the step's own code, and so strategies, precision and accumulatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from math import isfinite
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
-from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.rank_zero import (  # type: ignore[attr-defined]
+    rank_zero_warn,
+)
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from lightning_semgeom.capture.activations import hidden_state
+from lightning_semgeom.capture.activations import ModuleHook, hidden_state
 from lightning_semgeom.capture.labels import LabelReader, Share
-from lightning_semgeom.capture.names import compiled_around, find_hidden
+from lightning_semgeom.capture.names import compiled_around, find_hidden, module_at
 from lightning_semgeom.capture.sites import find_unembedding, site_weight
+from lightning_semgeom.faults import attempted
+from lightning_semgeom.training.wrapping import WrappedStep
 
 
 class GeometryRegularizer(pl.Callback):
@@ -30,7 +36,7 @@ class GeometryRegularizer(pl.Callback):
     Gradients, and so weights, are those of the same loss added by hand at the end of the training
     step, also under DDP, FSDP2 and tensor parallelism, accumulation and mixed precision. Of several
     processes each takes the hidden states of its own batch. The loss without its weight is logged
-    as `semgeom_loss/<name>`.
+    as `semgeom_loss/<name>`. Modules are held by name: one that the model gets anew is followed.
 
     Args:
         loss: `GramAnchor`, `AttributeAlignment`, `GramDispersion`, or any module that is called as
@@ -93,11 +99,14 @@ class GeometryRegularizer(pl.Callback):
         self.hidden = hidden
         self.name = type(loss).__name__ if name is None else name
         self._reader = LabelReader(labels, positions, shift_labels)
-        self._head: nn.Module | None = None
+        self._head_name: str | None = None
+        self._hidden_name: str | None = None
+        self._hooked: nn.Module | None = None
         self._output: Tensor | None = None
+        self._labels: Tensor | Exception | None = None
         self._is_in_step = False
         self._handle: RemovableHandle | None = None
-        self._undo: Callable[[], None] | None = None
+        self._wrapped: WrappedStep | None = None
 
     @property
     def state_key(self) -> str:
@@ -126,20 +135,36 @@ class GeometryRegularizer(pl.Callback):
             f"{type(trainer.strategy).__name__} keeps weights flat and in pieces. Use "
             "ModelParallelStrategy (FSDP2).",
         )
-        # A model that is built in configure_model is not there yet; on_train_start looks then.
-        if not is_overridden("configure_model", pl_module):
-            self._find(pl_module)
+        _check(
+            self.hidden is None
+            or not is_param_in_hook_signature(
+                pl_module.training_step, "dataloader_iter", explicit=True
+            ),
+            f"{type(pl_module).__name__}.training_step takes dataloader_iter, so there is no batch "
+            "to read the labels of hidden states from. Leave hidden out, or add the loss in "
+            "training_step.",
+        )
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Not before: modules may be built or replaced in the model's own setup and configure_model.
+        self._find(pl_module)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.loss.to(pl_module.device)
-        module = self._find(pl_module)
-        if module is not None:
-            self._handle = module.register_forward_hook(self._keep)
+        self._find(pl_module)
+        if self._head_name is not None and self._hidden_name is None:
+            head = self._module(pl_module, self._head_name)
+            if not any(parameter.requires_grad for parameter in head.parameters()):
+                rank_zero_warn(
+                    f"GeometryRegularizer: the unembedding '{self._head_name}' is frozen; while it "
+                    "is, the loss changes nothing."
+                )
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         all_of_them = [c for c in callbacks if isinstance(c, GeometryRegularizer)]
         if all_of_them[0] is self:  # one wrapper for all, so that there is one to take off
-            self._wrap(pl_module, all_of_them)
+            self._wrapped = WrappedStep(pl_module, partial(_with_losses, all_of_them, pl_module))
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -155,76 +180,79 @@ class GeometryRegularizer(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self._unwrap()
 
-    def _find(self, model: pl.LightningModule) -> nn.Module | None:
-        """Find the unembedding; answer with the hidden module."""
+    def _find(self, model: pl.LightningModule) -> None:
+        """Find the names of the unembedding and of the hidden module."""
         num_rows = getattr(self.loss, "num_rows", None) or 0
         if self.unembedding:
-            _, self._head = find_unembedding(model, self.unembedding, num_rows)
+            self._head_name, _ = find_unembedding(model, self.unembedding, num_rows)
         if self.hidden is None:
-            return None
+            return
         found = find_hidden(model, [self.hidden])
         _check(
             len(found) == 1,
             f"hidden='{self.hidden}' matches {len(found)} modules: {', '.join(found)}. Name one.",
         )
-        ((name, module),) = found.items()
-        compiled = compiled_around(model, name)
+        (self._hidden_name,) = found
+        compiled = compiled_around(model, self._hidden_name)
         _check(
             compiled is None,
-            f"hidden='{name}' lies inside {compiled}, which is compiled: no hook is called there. "
-            "Leave that part uncompiled, or add the loss in training_step.",
+            f"hidden='{self._hidden_name}' lies inside {compiled}, which is compiled: no hook is "
+            "called there. Leave that part uncompiled, or add the loss in training_step.",
         )
-        return module
 
-    def _wrap(self, model: pl.LightningModule, regularizers: Sequence[GeometryRegularizer]) -> None:
-        own, step = vars(model).get("training_step"), model.training_step
+    def _module(self, model: pl.LightningModule, name: str) -> nn.Module:
+        found = module_at(model, name)
+        if found is None:
+            raise ValueError(f"GeometryRegularizer: '{name}' is gone from the model.")
+        return found
 
-        @wraps(step)
-        def with_losses(*arguments: Any, **named: Any) -> Any:
-            for regularizer in regularizers:
-                regularizer._is_in_step = True
-            try:
-                outputs = step(*arguments, **named)
-                if outputs is not None:
-                    for regularizer in regularizers:
-                        outputs = regularizer._added(model, outputs, *arguments[:1])
-                return outputs
-            finally:
-                for regularizer in regularizers:
-                    regularizer._is_in_step, regularizer._output = False, None
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle has: nothing that belongs to the fit at work."""
+        gone = {"_handle": None, "_hooked": None, "_output": None, "_wrapped": None}
+        return {**vars(self), **gone, "_is_in_step": False}
 
-        def undo() -> None:
-            if own is None:
-                del model.training_step
-            else:
-                model.training_step = own  # type: ignore[method-assign]
+    def _begin_step(self, model: pl.LightningModule, batch: Any) -> None:
+        """Be ready for the forward of a training step on `batch`."""
+        self._is_in_step = True
+        if self._hidden_name is None:
+            return
+        # The step may take the labels out of the batch, or put them there first.
+        self._labels = attempted(self._reader.read, batch)
+        module = self._module(model, self._hidden_name)
+        if module is not self._hooked:
+            if self._handle is not None:
+                self._handle.remove()
+            self._handle = module.register_forward_hook(ModuleHook(module, self._keep))
+            self._hooked = module
 
-        model.training_step = with_losses  # type: ignore[method-assign]
-        self._undo = undo
+    def _end_step(self) -> None:
+        self._is_in_step, self._output, self._labels = False, None, None
 
     def _unwrap(self) -> None:
-        if self._undo is not None:
-            self._undo()
-            self._undo = None
+        if self._wrapped is not None:
+            self._wrapped.undo()
+            self._wrapped = None
         if self._handle is not None:
             self._handle.remove()
-            self._handle = None
+            self._handle = self._hooked = None
 
-    def _added(self, model: pl.LightningModule, outputs: Any, batch: Any = None) -> Any:
+    def _added(self, model: pl.LightningModule, outputs: Any, batch: Any) -> Any:
         sites: dict[str, Tensor] = {}
-        if self._head is not None:
-            sites["unembedding"] = site_weight(self._head)
-        if self.hidden is not None:
+        if self._head_name is not None:
+            sites["unembedding"] = site_weight(self._module(model, self._head_name))
+        if self._hidden_name is not None:
             sites["hidden"], sites["labels"] = self._hidden_rows(batch)
         found = self.loss(**sites)
-        model.log(f"semgeom_loss/{self.name}", found.detach(), on_step=True, on_epoch=False)
+        # A batch size is only asked for where Lightning cannot see the batch.
+        name = f"semgeom_loss/{self.name}"
+        model.log(name, found.detach(), on_step=True, on_epoch=False, batch_size=1)
         if isinstance(outputs, Tensor):
             return outputs + self.weight * found
         if isinstance(outputs, Mapping) and "loss" in outputs:
             return {**outputs, "loss": outputs["loss"] + self.weight * found}
         return outputs  # Lightning says what is wrong with it
 
-    def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _keep(self, output: Any) -> None:
         """Keep the first output of a training step; later ones may be recomputed for a backward."""
         if self._is_in_step and self._output is None:
             self._output = hidden_state(output)
@@ -241,8 +269,30 @@ class GeometryRegularizer(pl.Callback):
                 "frozen, detached, or inside a reentrant activation checkpoint, which needs "
                 "use_reentrant=False."
             )
-        labels = self._reader.read(batch)
-        return self._reader.select(self._output, labels, Share(limit=labels.numel()))
+        labels = self._labels if isinstance(self._labels, Tensor) else self._reader.read(batch)
+        share = Share(limit=labels.numel())
+        return self._reader.select(self._output, labels, share, self._reader.ends(batch))
+
+
+@contextmanager
+def _with_losses(
+    regularizers: Sequence[GeometryRegularizer], model: pl.LightningModule, batch: Any
+) -> Iterator[Callable[[Any], Any]]:
+    """Around a training step on `batch`: add the losses of all regularizers to what it returns."""
+
+    def added(outputs: Any) -> Any:
+        if outputs is not None:
+            for regularizer in regularizers:
+                outputs = regularizer._added(model, outputs, batch)
+        return outputs
+
+    try:
+        for regularizer in regularizers:
+            regularizer._begin_step(model, batch)
+        yield added
+    finally:
+        for regularizer in regularizers:
+            regularizer._end_step()
 
 
 def _check(holds: bool, message: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isclose
+from math import isclose, isfinite, nan
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -25,7 +25,9 @@ class StopAfterPeak(pl.Callback):
     its weights have to be kept from before: by a `ModelCheckpoint` that monitors the same gap, with
     `every_n_train_steps=1`; it writes when a capture has a new largest gap. With `restore_peak`
     they are put back into the model after training, also where something else ended it, if a peak
-    was confirmed.
+    was confirmed: of a checkpoint that holds an average in their place, as `WeightAveraging` saves
+    it, the weights that were trained. What was put back is measured and compared with the record of
+    the peak.
 
     Args:
         site: `unembedding`, `embedding` or `hidden.<module>`; None: the callback's first site.
@@ -82,6 +84,7 @@ class StopAfterPeak(pl.Callback):
             return
         geometry = self._geometry(trainer)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self._detector, self._seen = None, None
         _check(
             callbacks.index(geometry) < callbacks.index(self),
             "put it after the SemanticGeometry in callbacks=[...], which measures first.",
@@ -139,35 +142,67 @@ class StopAfterPeak(pl.Callback):
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # After on_train_end, where SemanticGeometry and ModelCheckpoint see the last weights.
-        keeper, detector = self._keeper(trainer), self._following
+        detector = self._detector
+        if detector is None:
+            rank_zero_info("StopAfterPeak: nothing was trained; the weights stay as they are.")
+            return
+        keeper = self._keeper(trainer)
         if not self.restore_peak or keeper is None:
             return
         if detector.peak_step is None or detector.peak_gap is None:
-            rank_zero_info("StopAfterPeak: no peak was confirmed; the weights are the last ones.")
+            rank_zero_info("StopAfterPeak: no peak was confirmed; the weights stay as they are.")
             return
         score = keeper.best_model_score
         if score is None or not isclose(float(score), detector.peak_gap, rel_tol=1e-4):
             rank_zero_warn(
                 f"StopAfterPeak: the peak at step {detector.peak_step} has a gap of "
                 f"{detector.peak_gap:.4f}, but the best checkpoint has {score}: "
-                f"'{keeper.best_model_path}'. It is of another moment, so the weights stay the "
-                "last ones."
+                f"'{keeper.best_model_path}'. It is of another moment, so the weights stay as they "
+                "are."
             )
             return
         fault = attempted(self._restore, keeper.best_model_path, trainer, pl_module)
-        if fault is not None:
+        if isinstance(fault, Exception):
             # The run is over and its last weights are sound: not a reason to end with an error.
             rank_zero_warn(
                 f"StopAfterPeak: the weights of the peak could not be put back from "
                 f"'{keeper.best_model_path}': {type(fault).__name__}: {fault}"
             )
-            return
-        rank_zero_info(f"StopAfterPeak: the weights are those of step {detector.peak_step} again.")
+        # Measuring is done by all processes together.
+        if trainer.strategy.reduce_boolean_decision(not isinstance(fault, Exception), all=True):
+            self._tell_what_is_back(trainer, pl_module, detector.peak_step)
 
     def _restore(self, path: str, trainer: pl.Trainer, model: pl.LightningModule) -> None:
         # This run wrote it, or the one that it resumed: as safe to load as the latter's ckpt_path.
         checkpoint = trainer.strategy.load_checkpoint(path, weights_only=False)
+        # Where WeightAveraging puts its average in the place of the weights, it keeps these here.
+        if "current_model_state" in checkpoint:
+            checkpoint = {**checkpoint, "state_dict": checkpoint["current_model_state"]}
         trainer.strategy.load_model_state_dict(checkpoint, strict=model.strict_loading)
+
+    def _tell_what_is_back(self, trainer: pl.Trainer, model: pl.LightningModule, step: int) -> None:
+        """Compare the gaps of the weights with those in the record of `step`."""
+        geometry = self._geometry(trainer)
+        recorded = next((r.values for r in geometry.history if r.step == step), {})
+        pairs = {}
+        for site, figures in geometry.measure_weights(trainer, model).items():
+            wanted = recorded.get(f"{self.name}_{site}/gap", nan)
+            if isfinite(wanted):
+                pairs[site] = wanted, figures["gap"]
+        others = {s: p for s, p in pairs.items() if not isclose(*p, rel_tol=1e-3, abs_tol=1e-4)}
+        if others:
+            told = ", ".join(f"{b:.4f} in {s} and not {a:.4f}" for s, (a, b) in others.items())
+            rank_zero_warn(
+                f"StopAfterPeak: the checkpoint of step {step} was put back, but its weights have "
+                f"a gap of {told}, as the record of that step has: another callback has put other "
+                "weights into the checkpoint, or into the model when it was saved."
+            )
+            return
+        found = ", ".join(f"a gap of {gap:.4f} in {site}" for site, (_, gap) in pairs.items())
+        rank_zero_info(
+            f"StopAfterPeak: the weights are those of step {step} again"
+            + (f": measured anew they have {found}." if found else "; no weight site says so.")
+        )
 
     @property
     def _following(self) -> PhaseDetector:
