@@ -272,7 +272,7 @@ class SemanticGeometry(pl.Callback):
         run = self._running
         finished = run.waits_for_batch
         if finished:
-            run.collect()
+            run.collect(pl_module)
             run.finish(trainer.loggers)
         # Weights are measured right after the update, so that a checkpoint saved now is judged by
         # the figures of its own weights.

@@ -157,8 +157,9 @@ class Run:
         if fault is not None and self._ranks.size == 1 and not self._is_proven:
             raise fault
 
-    def collect(self) -> None:
+    def collect(self, model: pl.LightningModule) -> None:
         """Add what the hooks kept to the record."""
+        self._look_again(model, self.recorder.begun_step)
         self._add_hidden(self._capture.collect())
 
     def finish(self, loggers: Iterable[Logger]) -> None:

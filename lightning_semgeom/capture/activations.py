@@ -109,8 +109,8 @@ class HiddenCapture:
         self.disarm()
         taken, self._taken = self._taken, {}
         return {
-            name: taken.get(name) or ValueError(f"no forward of this batch called {name}.")
-            for name in self._modules
+            site: taken.get(site) or _untaken(site, module)
+            for site, module in self._modules.items()
         }
 
     def _keep(
@@ -129,6 +129,12 @@ class HiddenCapture:
             self._taken[site] = HiddenRows(*rows)
         except Exception as fault:
             self._taken[site] = ValueError(f"hidden='{site}': {fault}")
+
+
+def _untaken(site: str, module: nn.Module | Exception) -> Exception:
+    if isinstance(module, Exception):
+        return module
+    return ValueError(f"no forward of this batch called {site}.")
 
 
 class ModuleHook:

@@ -63,7 +63,7 @@ class TrackedSites:
         A look costs a walk over the modules, and a search only where one of them is another one.
         """
         tree = _tree(model)
-        if len(tree) == len(self._tree) and all(map(_is, tree, self._tree)):
+        if tree == self._tree:  # modules are equal where they are the same object
             return []
         self._tree = tree
         names, news = module_names(model), []
@@ -126,13 +126,9 @@ class TrackedSites:
         return shape
 
 
-def _tree(model: nn.Module) -> list[nn.Module]:
-    """All modules, in order, each as often as it has names."""
-    return [module for _, module in model.named_modules(remove_duplicate=False)]
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
+def _tree(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """All modules with their names, in order."""
+    return list(model.named_modules(remove_duplicate=False))
 
 
 def _gone(name: str) -> ValueError:

@@ -57,10 +57,7 @@ class Updates:
     def _register(self, optimizers: list[Optimizer]) -> None:
         self.stop()
         self._optimizers = optimizers
-        # DeepSpeed has optimizers of its own kind.
-        self._counts_batches = not optimizers or any(
-            not isinstance(optimizer, Optimizer) for optimizer in optimizers
-        )
+        self._counts_batches = not all(map(_can_be_watched, optimizers))
         if not self._counts_batches:
             self._handles = [o.register_step_post_hook(self._hook(o)) for o in optimizers]
 
@@ -72,6 +69,11 @@ class Updates:
             self.count = max(self.count, self.before_batch + self._in_batch[key])
 
         return count
+
+
+def _can_be_watched(optimizer: object) -> bool:
+    """Not those of DeepSpeed, nor what stands for none where a model steps its own by hand."""
+    return isinstance(optimizer, Optimizer) and type(optimizer).__name__ != "_MockOptimizer"
 
 
 def updates_of(trainer: pl.Trainer) -> int:

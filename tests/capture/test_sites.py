@@ -158,3 +158,63 @@ def test_a_hidden_name_without_a_match_lists_close_ones():
         find_hidden(model, ["layernorm"])
     with pytest.raises(ValueError, match="Modules: 'layer_norm', 'mlp'"):
         find_hidden(model, ["zzz*"])
+
+
+def frozen(module):
+    return module.requires_grad_(False)
+
+
+def test_of_a_teacher_and_a_student_the_one_that_trains_is_taken():
+    both = layers(teacher=frozen(Answering()), student=Answering())
+    assert find_unembedding(both, True, 10)[0] == "student.score"
+    assert find_embedding(both, True, 10)[0] == "student.wte"
+    plain = {"lm_head": nn.Linear(4, 10), "embed": nn.Embedding(10, 4)}
+    by_name = layers(teacher=frozen(layers(**plain)), student=layers(lm_head=nn.Linear(4, 10)))
+    assert find_unembedding(by_name, True, 10)[0] == "student.lm_head"
+    by_size = layers(old=frozen(nn.Linear(4, 10)), new=nn.Linear(4, 10))
+    assert find_unembedding(by_size, True, 10)[0] == "new"
+
+
+@pytest.mark.parametrize("student", ["lm_head", "to_words"])
+def test_a_frozen_answer_gives_way_to_a_student_that_another_rule_finds(student):
+    model = layers(teacher=frozen(Answering()), student=layers(**{student: nn.Linear(4, 10)}))
+    assert find_unembedding(model, True, 10)[0] == f"student.{student}"
+    embedding = layers(teacher=frozen(Answering()), student=layers(tokens=nn.Embedding(10, 4)))
+    assert find_embedding(embedding, True, 10)[0] == "student.tokens"
+
+
+def test_what_trains_beside_a_frozen_head_but_is_of_another_length_is_no_rival():
+    value = layers(lm=frozen(Answering()), head=nn.Linear(4, 1))
+    assert find_unembedding(value, True, 10)[0] == "lm.score"
+    with pytest.raises(ValueError, match=r"several modules may be the unembedding: 'lm_head', 'h"):
+        find_unembedding(layers(lm_head=frozen(nn.Linear(4, 10)), head=nn.Linear(4, 1)), True, 10)
+
+
+@pytest.mark.parametrize("make", [Answering, lambda: layers(head=nn.Linear(4, 10))])
+@pytest.mark.parametrize("change", [lambda module: module, frozen])
+def test_two_heads_that_both_train_or_are_both_frozen_are_an_error(make, change):
+    model = layers(teacher=change(make()), student=change(make()))
+    with pytest.raises(ValueError, match=r"several .*'teacher\.(score|head)', 'student\.(s|h)"):
+        find_unembedding(model, True, 10)
+
+
+def test_a_copy_that_no_optimizer_has_does_not_train():
+    model = layers(average=Answering(), net=Answering())
+    with pytest.raises(ValueError, match=r"'average\.score', 'net\.score'"):
+        find_unembedding(model, True, 10)
+    optimizer = torch.optim.SGD(model.net.parameters())
+    model._trainer = type("Trainer", (), {"optimizers": [optimizer]})()
+    assert find_unembedding(model, True, 10)[0] == "net.score"
+    assert find_embedding(model, True, 10)[0] == "net.wte"
+
+
+def test_a_model_that_answers_itself_is_asked_first():
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = Answering(), Answering()
+
+        def get_output_embeddings(self):
+            return self.two.score
+
+    assert find_unembedding(Whole(), True, 10)[0] == "two.score"
