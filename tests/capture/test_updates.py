@@ -145,6 +145,7 @@ class Crashing(models.TinyModel):
         return super().training_step(batch, batch_idx)
 
 
+@pytest.mark.filterwarnings("ignore:.*fit.ckpt_path=")  # Lightning, of this callback
 @pytest.mark.parametrize("had_callback", [True, False])
 def test_a_run_that_goes_on_after_a_crash_counts_as_its_checkpoint_does(tmp_path, had_callback):
     class Count(pl.Callback):
