@@ -1,4 +1,4 @@
-"""Weights that are computed from other parameters: fresh figures, and a training that is not touched."""
+"""Weights computed from other parameters: fresh figures, and a training that is not touched."""
 
 import copy
 import warnings
@@ -25,7 +25,7 @@ def old(make):
 
 
 class Doubled(nn.Module):
-    """A parametrization of a user's own, that behaves otherwise in training and counts its calls."""
+    """A parametrization of a user's own, which counts its calls in training."""
 
     def __init__(self):
         super().__init__()

@@ -195,10 +195,9 @@ def test_the_count_goes_on_in_a_second_fit_and_in_a_resumed_one(tmp_path):
 def test_after_a_fit_no_hook_is_left_on_the_optimizers(tmp_path):
     _, trainer = records(tmp_path, models.TinyModel())
     assert trainer.optimizers[0]._optimizer_step_post_hooks == {}
+    trainer = models.trainer(tmp_path, SemanticGeometry(models.table()))
     with pytest.raises(RuntimeError, match="CRASH"):
-        callback, model = SemanticGeometry(models.table()), Crashing(2)
-        trainer = models.trainer(tmp_path, callback)
-        trainer.fit(model, models.batches())
+        trainer.fit(Crashing(2), models.batches())
     assert trainer.optimizers[0]._optimizer_step_post_hooks == {}
 
 
