@@ -23,6 +23,7 @@ from lightning_semgeom.geometry.blocks import (
     block_slices,
     check_rows,
     finite_rows,
+    first_valid_row,
     has_zero_row,
     sums_device,
     unit_blocks,
@@ -76,7 +77,7 @@ def mean_sums(rows: Tensor) -> MeanSums:
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=device)
     count, not_finite = torch.zeros(2, dtype=torch.float64, device=device)
     # Adding x - x_0 instead of x keeps fp32 exact enough when the mean is long, the spread small.
-    origin = _first_valid_row(rows).to(dtype)
+    origin = first_valid_row(rows).to(dtype)
     buffer = block_buffer(rows, dtype)
     for part in block_slices(rows):
         block = rows[part]
@@ -91,16 +92,6 @@ def mean_sums(rows: Tensor) -> MeanSums:
         total += partial.to(total)
         count += found
     return MeanSums(total + count * origin.to(total), count, not_finite)
-
-
-def _first_valid_row(rows: Tensor) -> Tensor:
-    for start in range(0, rows.shape[0], 64):
-        block = rows[start : start + 64]
-        valid = valid_rows(block)
-        if valid.any():
-            first: Tensor = block[valid.to(torch.uint8).argmax()]
-            return first
-    return rows.new_zeros(rows.shape[1])
 
 
 @dataclass(frozen=True)
