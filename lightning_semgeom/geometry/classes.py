@@ -16,7 +16,10 @@ from lightning_semgeom.geometry.blocks import (
     finite_rows,
     first_valid_row,
     sums_device,
+    valid_rows,
 )
+
+_NEAR = 4096  # times what fp32 rounds: about three digits are left of what is shorter
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,9 @@ def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         labels: int64 `[n]`.
 
     Returns:
-        Means `[k, d]` (fp64 for fp64 rows, else fp32) and their labels int64 `[k]`, ascending. One
-        row that is not finite makes its label's mean not finite.
+        Means `[k, d]` and their labels int64 `[k]`, ascending. They are fp32, or fp64 where the
+        rows are, or where fp32 would lose what tells the means apart since all are long. One row
+        that is not finite makes its label's mean not finite.
     """
     found, index = torch.unique(labels, return_inverse=True)
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
@@ -124,4 +128,16 @@ def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     for part in block_slices(rows):
         sums.index_add_(0, index[part].to(device), rows[part].detach().to(sums))
     sums /= torch.bincount(index, minlength=found.shape[0]).to(sums)[:, None]
-    return sums.to(device=rows.device, dtype=block_dtype(rows)), found
+    is_wide = sums.device == rows.device and _are_close(sums)
+    dtype = torch.float64 if is_wide else block_dtype(rows)
+    return sums.to(device=rows.device, dtype=dtype), found
+
+
+def _are_close(means: Tensor) -> bool:
+    """Whether means `[k, d]` are that near each other, beside their length, that fp32 is too short."""
+    valid = valid_rows(means)[:, None]
+    count = valid.sum().clamp(min=1)
+    centre = means.masked_fill(~valid, 0).sum(0) / count
+    spread = ((means - centre).masked_fill(~valid, 0).square().sum() / count).sqrt()
+    length = torch.linalg.vector_norm(centre)
+    return bool((spread > 0) & (spread < _NEAR * torch.finfo(torch.float32).eps * length))
