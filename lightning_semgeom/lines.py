@@ -103,11 +103,15 @@ class LineReader:
 
 def _fill(values: list[float], groups: Groups, new: Sequence[Mapping[str, Any]]) -> None:
     """Put what a line has in the places of its figures."""
+    if len(new) != len(groups):
+        raise ValueError(f"it has {len(new)} groups of values; its keys have {len(groups)}")
     start = 0
     for (sites, figures), found in zip(groups, new, strict=True):
         width = len(figures)
         for figure, numbers in found.items():
             column = [_float(n) for n in (numbers if isinstance(numbers, list) else [numbers])]
+            if len(column) != len(sites):
+                raise ValueError(f"'{figure}' has {len(column)} numbers for {len(sites)} sites")
             first = start + figures.index(figure)
             values[first : start + width * len(sites) : width] = column
         start += width * len(sites)

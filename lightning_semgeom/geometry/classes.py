@@ -39,6 +39,15 @@ class ClassSums:
     scatter: Tensor
     """fp64 `[d, d]`: sum of (h - mu_k)(h - mu_k)^T over all rows."""
 
+    @classmethod
+    def from_sums_about_zero(
+        cls, counts: Tensor, sums: Tensor, squares: Tensor, second: Tensor
+    ) -> ClassSums:
+        """From sums `[K, d]` of h, of ||h||^2 `[K]` and of h h^T `[d, d]`, as version 0.1 had."""
+        means = sums / counts.clamp(min=1)[:, None]
+        squares = squares - counts * means.square().sum(1)
+        return cls(counts, means, squares, second - sums.T @ means)
+
     def packed(self) -> Tensor:
         """All of it as one fp64 vector of `packed_size` entries."""
         parts = (self.counts, self.means, self.squares, self.scatter)
@@ -109,6 +118,30 @@ def class_sums(rows: Tensor, labels: Tensor, num_classes: int) -> ClassSums:
     return ClassSums(counts, means, squares, scatter)
 
 
+def centre_agreement(
+    rows: Tensor, labels: Tensor, means: Tensor, classifier: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Number of rows where the classifier picks the nearest class mean, and of rows looked at."""
+    rows, classifier = rows.detach(), classifier.detach().to(means)
+    agreed = means.new_zeros(())
+    looked_at = means.new_zeros(())
+    present = torch.isfinite(means).all(1)
+    # Seen from among the means, so that differences are not lost where all of them are long.
+    centre = means[present].mean(0)
+    offsets = means - centre
+    half_squares = offsets.square().sum(1) / 2
+    for part in block_slices(rows):
+        chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
+        block = rows[part][chosen].to(means)
+        nearness = ((block - centre) @ offsets.T - half_squares).masked_fill(~present, -torch.inf)
+        logits = block @ classifier.T
+        if bias is not None:
+            logits = logits + bias.detach().to(means)
+        agreed = agreed + (nearness.argmax(1) == logits.argmax(1)).sum()
+        looked_at = looked_at + block.shape[0]
+    return agreed, looked_at
+
+
 def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of the rows of each label that occurs.
 
@@ -134,7 +167,7 @@ def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _are_close(means: Tensor) -> bool:
-    """Whether means `[k, d]` are that near each other, beside their length, that fp32 is too short."""
+    """Whether means `[k, d]` are so near each other, for their length, that fp32 is too short."""
     valid = valid_rows(means)[:, None]
     count = valid.sum().clamp(min=1)
     centre = means.masked_fill(~valid, 0).sum(0) / count

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import block_slices, check_rows
-from lightning_semgeom.geometry.classes import ClassSums, class_sums
+from lightning_semgeom.geometry.classes import ClassSums, centre_agreement, class_sums
 from lightning_semgeom.geometry.metric import GeometryMetric
 from lightning_semgeom.geometry.reference import ModuleReference
 
@@ -102,30 +102,6 @@ def _cdnv(means: Tensor, variance: Tensor) -> Tensor:
     return total / (k * (k - 1))
 
 
-def centre_agreement(
-    rows: Tensor, labels: Tensor, means: Tensor, classifier: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Number of rows where the classifier picks the nearest class mean, and of rows looked at."""
-    rows, classifier = rows.detach(), classifier.detach().to(means)
-    agreed = means.new_zeros(())
-    looked_at = means.new_zeros(())
-    present = torch.isfinite(means).all(1)
-    # Seen from among the means, so that differences are not lost where all of them are long.
-    centre = means[present].mean(0)
-    offsets = means - centre
-    half_squares = offsets.square().sum(1) / 2
-    for part in block_slices(rows):
-        chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
-        block = rows[part][chosen].to(means)
-        nearness = ((block - centre) @ offsets.T - half_squares).masked_fill(~present, -torch.inf)
-        logits = block @ classifier.T
-        if bias is not None:
-            logits = logits + bias.detach().to(means)
-        agreed = agreed + (nearness.argmax(1) == logits.argmax(1)).sum()
-        looked_at = looked_at + block.shape[0]
-    return agreed, looked_at
-
-
 def neural_collapse(
     rows: Tensor,
     labels: Tensor,
@@ -148,9 +124,9 @@ def neural_collapse(
 
     All are 0 in the end state but `nc4`, which is 1. The centre is the mean of the class means, so
     frequent classes count no more than rare ones. Classes without rows are left out; `nc3` is then
-    NaN, as are `nc3` and `nc4` without a classifier, and all with fewer than two classes. A mean that
-    is long beside the spread costs no digits but those that the rows themselves have lost: in fp32
-    they are rounded to 6e-8 of their entries.
+    NaN, as are `nc3` and `nc4` without a classifier, and all with fewer than two classes. A mean
+    that is long beside the spread costs no digits but those that the rows themselves have lost: in
+    fp32 their entries are rounded to 6e-8 of what they are.
 
     Args:
         rows: `[n, d]` features, any floating point dtype.
@@ -212,9 +188,9 @@ class NeuralCollapse(GeometryMetric):
     """`neural_collapse` over a stream of rows, as a torchmetrics Metric.
 
     Its states add up over updates and processes about the class means, so that a stream has the
-    digits of all rows at once. `nc4` compares with the class means of all rows, which a stream knows
-    only when it has ended: it is computed for the rows whose update was given `means` of an earlier
-    pass, else it is NaN.
+    digits of all rows at once. `nc4` compares with the class means of all rows, which a stream
+    knows only when it has ended: it is computed for the rows whose update was given `means` of an
+    earlier pass, else it is NaN.
 
     Args:
         num_classes: K.
@@ -305,10 +281,7 @@ class NeuralCollapse(GeometryMetric):
         """Also take states of version 0.1, which were sums about zero."""
         old = [prefix + name for name in ("counts", "sums", "squares", "second")]
         if all(name in state_dict for name in old):
-            counts, sums, squares, second = (state_dict.pop(name) for name in old)
-            means = sums / counts.clamp(min=1)[:, None]
-            squares = squares - counts * means.square().sum(1)
-            found = ClassSums(counts, means, squares, second - sums.T @ means)
+            found = ClassSums.from_sums_about_zero(*(state_dict.pop(name) for name in old))
             state_dict[prefix + "moments"] = found.packed()
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 

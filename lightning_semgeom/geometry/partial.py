@@ -79,7 +79,8 @@ def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, int]:
 
     Numbered anew for each column, so that many attributes do not overflow.
     """
-    found, number = ((first + 1) * (second.max() + 2) + second + 1).unique(return_inverse=True)
+    pairs = (first + 1) * (second.max() + 2) + second + 1
+    found, number = torch.unique(pairs, return_inverse=True)
     return number, len(found)
 
 

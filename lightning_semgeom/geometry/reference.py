@@ -65,7 +65,7 @@ class ModuleReference:
             self._module = _MODULES[token]
             return
         warnings.warn(
-            "NeuralCollapse: it was unpickled without the model that its classifier belongs to, and "
+            "NeuralCollapse: it was unpickled without the model that its classifier belongs to. It "
             "reads the classifier as it was when it was pickled. Give it the model's by "
             "set_classifier, or pickle both together.",
             stacklevel=4,

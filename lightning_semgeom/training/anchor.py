@@ -21,7 +21,6 @@ from lightning_semgeom.training.pairs import (
     whole_rows,
 )
 
-
 _FIELDS = ("calls", "top", "holds", "unembedding", "hidden", "labels")
 _BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
