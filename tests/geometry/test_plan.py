@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_semgeom import AttributeTable
+from lightning_semgeom import AttributeTable, attribute_similarity
 from lightning_semgeom.geometry.partial import joint_values, partial_gap
 from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.similarity import similarity_from_sums
+from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
 from lightning_semgeom.measure import measure, plan_site
 from tests import oracles
 
@@ -111,6 +113,24 @@ def test_the_sums_of_more_attributes_than_are_asked_what_follows_are_those_of_lo
         within, between = oracles.within_between(rows.double().numpy(), codes[:, a].tolist())
         assert found[f"within/{a}"] == pytest.approx(within, abs=1e-5)
         assert found[f"between/{a}"] == pytest.approx(between, abs=1e-5)
+
+
+def test_z_is_the_same_where_many_attributes_lack_other_rows():
+    generator = torch.Generator().manual_seed(2)
+    rows = torch.randn(80, 4, generator=generator, dtype=torch.float64)
+    codes = torch.randint(0, 2, (80, 20), generator=generator)
+    share = torch.linspace(0, 0.9, 20)  # few rows and most of them
+    codes[torch.rand(80, 20, generator=generator) < share] = -1
+    rows[3] = torch.nan
+    found = attribute_similarity(rows, codes, [2] * 20)["z"]
+    alone = [attribute_similarity(rows, codes[:, [a]], [2])["z"].item() for a in range(20)]
+    assert found.tolist() == pytest.approx(alone, rel=1e-9)
+    plan = CodePlan(codes, [2] * 20)
+    mean = mean_sums(rows).mean
+    parts = [slice(0, 10), slice(10, 10), slice(10, 80)]
+    packed = sum(row_sums(rows[part], plan.part(part), mean).packed() for part in parts)
+    added = similarity_from_sums(RowSums.unpacked(packed, plan, 4), [2] * 20)["z"]
+    assert added.tolist() == pytest.approx(alone, rel=1e-9)
 
 
 def test_the_partial_gap_of_many_attributes_is_that_of_loops():
