@@ -13,7 +13,7 @@ from torch import Tensor
 _BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
 _BLOCK_BYTES_ACCELERATOR = 64 << 20
 _NEAR = 1024  # times the rounding of the mean: what is shorter has lost digits to it
-_SHORTEST = 1e-12  # of the mean's length: what a difference taken in fp64 can be told from
+SHORTEST = 1e-12  # of the mean's length: what a difference taken in fp64 can be told from
 
 
 def block_dtype(rows: Tensor, centered: bool = True) -> torch.dtype:
@@ -152,7 +152,7 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
         floor = rounding
         if mean is not None and not shortest > _NEAR * rounding:
             _recompute_near(block, mean, unit, length, _NEAR * rounding)
-            floor = min(rounding, _SHORTEST * float(torch.linalg.vector_norm(mean)))
+            floor = min(rounding, SHORTEST * float(torch.linalg.vector_norm(mean)))
             shortest, longest = torch.aminmax(length)
         suspicious = centre is not None and has_zero_row(block)
         if shortest > floor and longest < torch.inf and not suspicious:
