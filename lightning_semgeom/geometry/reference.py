@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from torch import nn
 
 _TOKENS: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 _MODULES: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+_UNPICKLED: WeakKeyDictionary[nn.Module, WeakSet[ModuleReference]] = WeakKeyDictionary()
+"""The references that were unpickled with a module."""
 
 
 class ModuleReference:
@@ -24,7 +26,7 @@ class ModuleReference:
     """
 
     def __init__(self, module: nn.Module | None) -> None:
-        self._module = module
+        self._module: Any = module
         self._copies: Mapping[int, Any] | None = None
         self._token: int | None = None
 
@@ -42,6 +44,8 @@ class ModuleReference:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._module, self._copies, self._token = state["module"], None, state["token"]
+        if self._module is not None:
+            _UNPICKLED.setdefault(self._module, WeakSet()).add(self)
 
     def __getitem__(self, index: int) -> Any:
         if self._copies is not None:
@@ -49,8 +53,9 @@ class ModuleReference:
             self._copies = None
         if self._token is not None:
             token, self._token = self._token, None
-            # None but us refers to it: no model was unpickled with it.
-            if sys.getrefcount(self._module) <= _COUNT_OF_ONE_HOLDER:
+            others = len(_UNPICKLED[self._module]) - 1
+            # None but we and others like us refer to it: no model was unpickled with it.
+            if sys.getrefcount(self._module) <= _COUNT_OF_ONE_HOLDER + others:
                 self._find_again(token)
         return (self._module,)[index]
 
@@ -62,6 +67,7 @@ class ModuleReference:
 
     def _find_again(self, token: int) -> None:
         if token in _MODULES:
+            _UNPICKLED[self._module].discard(self)
             self._module = _MODULES[token]
             return
         warnings.warn(

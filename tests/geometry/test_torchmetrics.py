@@ -239,9 +239,12 @@ def train(head, seed=0):
         lambda metric: MetricCollection([metric]).clone(prefix="val_")["NeuralCollapse"],
         lambda metric: pickle.loads(pickle.dumps(metric)),
         lambda metric: pickle.loads(pickle.dumps(metric.clone())).clone(),
+        lambda metric: pickle.loads(
+            pickle.dumps(MetricCollection({"a": metric, "b": metric.clone()}))
+        )["b"],
         lambda metric: metric.to("cpu"),
     ],
-    ids=["clone", "deepcopy", "collection", "pickle", "pickled clone", "to"],
+    ids=["clone", "deepcopy", "collection", "pickle", "pickled clone", "pickled collection", "to"],
 )
 def test_a_copy_reads_the_classifier_that_trains_on(copied):
     head = linear(1)
