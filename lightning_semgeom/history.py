@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from lightning_semgeom.lines import LineReader, LineWriter
+from lightning_semgeom.packing import packed_records, unpacked_records
 from lightning_semgeom.picture import SitePicture
-from lightning_semgeom.record import Milestones, Record, from_json, to_json
+from lightning_semgeom.record import Milestones, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,8 @@ PICTURE_FOLDER = "pictures"
 class History:
     """All records of a run, in memory and, once `open` was called, in `<folder>/history.jsonl`.
 
-    Numbers that are not finite are null in the file and NaN when read.
+    Numbers that are not finite are null in the file and NaN when read. A line of the file has what
+    is new since the line before; `lightning_semgeom.lines` says how.
 
     Example:
         >>> history = History()
@@ -45,6 +47,7 @@ class History:
         self._records: list[Record] = []
         self._keys: dict[str, None] = {}
         self._stale = False
+        self._writer = LineWriter()
         self._came_from: Path | None = None
 
     @classmethod
@@ -63,9 +66,10 @@ class History:
             raise FileNotFoundError(f"no history at '{file}'.")
         history = cls()
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        reader = LineReader()
         for number, line in enumerate(lines, start=1):
             try:
-                record = from_json(line)
+                record = reader.record(line)
             except (ValueError, KeyError, TypeError, AttributeError) as fault:
                 if number < len(lines):
                     raise ValueError(f"{file}, line {number}: not a record ({fault}).") from None
@@ -116,7 +120,7 @@ class History:
             return
         self._stale = True  # a write that fails half way must not be appended to
         with file.open("a", encoding="utf-8") as lines:
-            lines.write(to_json(record))
+            lines.write(self._writer.line(record))
         self._stale = False
 
     def replace_last(self, record: Record) -> None:
@@ -145,7 +149,8 @@ class History:
     def _rewrite(self, file: Path) -> None:
         """Put all records into the file at once: a crash leaves the old one or the new one."""
         whole = file.with_suffix(".tmp")
-        whole.write_text("".join(map(to_json, self._records)), encoding="utf-8")
+        self._writer = LineWriter()
+        whole.write_text("".join(map(self._writer.line, self._records)), encoding="utf-8")
         whole.replace(file)
         self._stale = False
 
@@ -252,25 +257,16 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """All records, as tensors, strings and integers."""
-        keys = self.keys
-        values = [[record.values.get(key, nan) for key in keys] for record in self]
         return {
-            "keys": keys,
-            "steps": torch.tensor([record.step for record in self], dtype=torch.int64),
-            "values": torch.tensor(values, dtype=torch.float64),
-            "pictures": [dict(record.pictures) for record in self],
+            **packed_records(self._records, self.keys),
             "folder": None if self.folder is None else str(self.folder.resolve()),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the records of `state` in place of those that are here."""
         self._came_from = None if state["folder"] is None else Path(state["folder"])
-        steps, values = state["steps"].tolist(), state["values"].tolist()
-        self._records = [
-            Record(step, dict(zip(state["keys"], row, strict=True)), dict(pictures))
-            for step, row, pictures in zip(steps, values, state["pictures"], strict=True)
-        ]
-        self._keys = dict.fromkeys(state["keys"])
+        self._records, keys = unpacked_records(state)
+        self._keys = dict.fromkeys(keys)
 
     @property
     def _name(self) -> str:

@@ -1,11 +1,9 @@
-"""What one capture found, and how it is written down."""
+"""What one capture found."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite, nan
 
 
 @dataclass(frozen=True)
@@ -32,22 +30,6 @@ class Milestones:
     """Structure was gone."""
 
 
-def to_json(record: Record) -> str:
-    """One line of strict JSON; what is not finite is null."""
-    values = {key: value if isfinite(value) else None for key, value in record.values.items()}
-    line = {"step": record.step, "values": values, "pictures": dict(record.pictures)}
-    return json.dumps(line, allow_nan=False) + "\n"
-
-
-def from_json(line: str) -> Record:
-    """The record of one line.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError: if it is none.
-    """
-    if not line.endswith("\n"):
-        raise ValueError("it has no end")
-    found = json.loads(line)
-    values = {key: nan if value is None else float(value) for key, value in found["values"].items()}
-    pictures = {str(site): str(file) for site, file in found["pictures"].items()}
-    return Record(int(found["step"]), values, pictures)
+def picture_file(site: str, step: int) -> str:
+    """Where the picture of `site` at `step` usually is, relative to the history's folder."""
+    return f"pictures/{site}/{step:08d}.npz"

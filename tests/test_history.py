@@ -48,8 +48,47 @@ def test_each_line_is_on_disk_at_once_and_strict_json(tmp_path):
     filled(tmp_path)
     lines = (tmp_path / "history.jsonl").read_text().splitlines()
     assert len(lines) == 3
-    found = json.loads(lines[0], parse_constant=pytest.fail)
-    assert found["values"]["semgeom_hidden.layer_1/gap/colour"] is None
+    found = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert [line["step"] for line in found] == [0, 1, 5]
+    assert [line["values"][0] for line in found] == [{"gap": 0}, {"gap": 0.1}, {"gap": 0.5}]
+
+
+def test_another_process_reads_what_is_there_while_it_grows(tmp_path):
+    history = History()
+    history.open(tmp_path)
+    for step in range(4):
+        history.append(record(step, gap=step / 10))
+        assert [r.values["semgeom/gap"] for r in History.load(tmp_path)] == [
+            r.values["semgeom/gap"] for r in history
+        ]
+
+
+def test_a_history_of_version_0_1_is_read_and_goes_on(tmp_path):
+    file = tmp_path / "history.jsonl"
+    old = [
+        {"step": s, "values": {"semgeom/gap": s / 7, "semgeom/z": None}, "pictures": {"a": "p.npz"}}
+        for s in range(3)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in old))
+    history = History.load(tmp_path)
+    assert [r.values["semgeom/gap"] for r in history] == [s / 7 for s in range(3)]
+    assert all(math.isnan(r.values["semgeom/z"]) for r in history)
+    history.open(tmp_path)
+    history.append(Record(3, {"semgeom/gap": 3 / 7, "semgeom/z": 2.5}))
+    read = History.load(tmp_path)
+    assert [r.values["semgeom/gap"] for r in read] == [s / 7 for s in range(4)]
+    assert read.records[0].pictures == {"a": "p.npz"}
+    state = {
+        "keys": ["semgeom/gap", "semgeom/z"],
+        "steps": torch.tensor([0, 1]),
+        "values": torch.tensor([[0.5, math.nan], [1 / 3, 2.0]], dtype=torch.float64),
+        "pictures": [{"a": "p.npz"}, {}],
+        "folder": None,
+    }
+    history.load_state_dict(state)
+    assert [r.values["semgeom/gap"] for r in history] == [0.5, 1 / 3]
+    assert history.records[0].pictures == {"a": "p.npz"}
+    assert history.keys == ["semgeom/gap", "semgeom/z"]
 
 
 def test_a_cut_last_line_is_dropped_with_a_warning(tmp_path):

@@ -23,6 +23,8 @@ ORDER = [
     {"weights"},
     {"phases"},
     {"record"},
+    {"lines"},
+    {"packing"},
     {"history"},
     {"loggers", "plots", "summary"},
     {"recorder"},

@@ -12,6 +12,8 @@ from torch import Tensor
 
 _BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
 _BLOCK_BYTES_ACCELERATOR = 64 << 20
+_NEAR = 1024  # times the rounding of the mean: what is shorter has lost digits to it
+SHORTEST = 1e-12  # of the mean's length: what a difference taken in fp64 can be told from
 
 
 def block_dtype(rows: Tensor, centered: bool = True) -> torch.dtype:
@@ -70,6 +72,17 @@ def has_zero_row(block: Tensor) -> bool:
     return bool(suspects.any()) and bool((block[suspects] == 0).all(1).any())
 
 
+def first_valid_row(rows: Tensor) -> Tensor:
+    """The first row that is finite and not zero, `[d]`; zeros where there is none."""
+    for start in range(0, rows.shape[0], 64):
+        block = rows[start : start + 64]
+        valid = valid_rows(block)
+        if valid.any():
+            first: Tensor = block[valid.to(torch.uint8).argmax()]
+            return first
+    return rows.new_zeros(rows.shape[1])
+
+
 def shortest_difference(mean: Tensor) -> float:
     """The length up to which a difference from `mean` is the rounding of `mean` in its dtype."""
     return 4 * torch.finfo(mean.dtype).eps * float(torch.linalg.vector_norm(mean))
@@ -93,6 +106,20 @@ def centred_blocks(rows: Tensor, mean: Tensor) -> Iterator[tuple[slice, Tensor, 
         yield part, centred.masked_fill_(~valid[:, None], 0), valid
 
 
+def _recompute_near(
+    block: Tensor, mean: Tensor, unit: Tensor, length: Tensor, limit: float
+) -> None:
+    """Take rows that are near a long mean again, in fp64: rounding the mean would turn them.
+
+    Changes `unit` and `length` of rows that are not longer than `limit`.
+    """
+    near = (length <= limit).nonzero()[:, 0]
+    exact = block[near].to(mean) - mean
+    lengths = torch.linalg.vector_norm(exact, dim=1)
+    unit[near] = (exact / lengths[:, None]).to(unit)
+    length[near] = lengths.to(length)
+
+
 def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
     """Cut `rows` into blocks that are centred and scaled to unit length.
 
@@ -111,7 +138,7 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
     dtype = block_dtype(rows, centered=mean is not None)
     buffer = block_buffer(rows, dtype)
     centre = None if mean is None else mean.to(device=rows.device, dtype=dtype)
-    floor = 0.0 if centre is None else shortest_difference(centre)
+    rounding = 0.0 if centre is None else shortest_difference(centre)
     for part in block_slices(rows):
         block = rows[part]
         unit = buffer[: block.shape[0]]
@@ -122,6 +149,11 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
         length = torch.linalg.vector_norm(unit, dim=1)
         unit.div_(length[:, None])
         shortest, longest = torch.aminmax(length)  # NaN where any length is
+        floor = rounding
+        if mean is not None and not shortest > _NEAR * rounding:
+            _recompute_near(block, mean, unit, length, _NEAR * rounding)
+            floor = min(rounding, SHORTEST * float(torch.linalg.vector_norm(mean)))
+            shortest, longest = torch.aminmax(length)
         suspicious = centre is not None and has_zero_row(block)
         if shortest > floor and longest < torch.inf and not suspicious:
             yield part, unit, None

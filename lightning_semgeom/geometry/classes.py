@@ -1,6 +1,6 @@
-"""Features by class: their means, and the sums that the figures of neural collapse need.
+"""Features by class: their means, and what the figures of neural collapse need besides.
 
-Legend: K classes, width d; class k has n_k rows h with sum s_k and mean mu_k = s_k / n_k.
+Legend: K classes, width d; class k has n_k rows h with mean mu_k.
 """
 
 from __future__ import annotations
@@ -10,49 +10,136 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.blocks import block_dtype, block_slices, sums_device
+from lightning_semgeom.geometry.blocks import (
+    block_dtype,
+    block_slices,
+    finite_rows,
+    first_valid_row,
+    sums_device,
+    valid_rows,
+)
+
+_NEAR = 4096  # times what fp32 rounds: about three digits are left of what is shorter
 
 
 @dataclass(frozen=True)
 class ClassSums:
-    """What the figures need of the rows; adds up over blocks, updates and processes.
+    """What the figures need of the rows; `merged` joins those of blocks, updates and processes.
 
-    Products are summed in fp64: a class is tight around a mean that may be far longer than its
-    spread, and in fp32 the difference of the two would be rounding.
+    Squares are taken about each class's own mean: about zero they would be the difference of two
+    numbers that are larger than it by the square of mean over spread.
     """
 
     counts: Tensor
     """fp64 `[K]`: n_k."""
-    sums: Tensor
-    """fp64 `[K, d]`: s_k."""
+    means: Tensor
+    """fp64 `[K, d]`: mu_k; zeros for a class without rows."""
     squares: Tensor
-    """fp64 `[K]`: sum of ||h||^2."""
-    second: Tensor
-    """fp64 `[d, d]`: sum of h h^T over all rows."""
+    """fp64 `[K]`: sum of ||h - mu_k||^2."""
+    scatter: Tensor
+    """fp64 `[d, d]`: sum of (h - mu_k)(h - mu_k)^T over all rows."""
 
-    @property
-    def means(self) -> Tensor:
-        """fp64 `[K, d]`: mu_k; NaN for a class without rows."""
-        return self.sums / self.counts[:, None]
+    @classmethod
+    def from_sums_about_zero(
+        cls, counts: Tensor, sums: Tensor, squares: Tensor, second: Tensor
+    ) -> ClassSums:
+        """From sums `[K, d]` of h, of ||h||^2 `[K]` and of h h^T `[d, d]`, as version 0.1 had."""
+        means = sums / counts.clamp(min=1)[:, None]
+        squares = squares - counts * means.square().sum(1)
+        return cls(counts, means, squares, second - sums.T @ means)
+
+    def packed(self) -> Tensor:
+        """All of it as one fp64 vector of `packed_size` entries."""
+        parts = (self.counts, self.means, self.squares, self.scatter)
+        return torch.cat([part.flatten() for part in parts])
+
+    @staticmethod
+    def packed_size(num_classes: int, width: int) -> int:
+        """How many entries `packed` has."""
+        return sum(_sizes(num_classes, width))
+
+    @classmethod
+    def unpacked(cls, packed: Tensor, num_classes: int, width: int) -> ClassSums:
+        """What `packed` holds."""
+        counts, means, squares, scatter = torch.split(packed, _sizes(num_classes, width))
+        return cls(counts, means.view(-1, width), squares, scatter.view(width, width))
+
+    def merged(self, other: ClassSums) -> ClassSums:
+        """Those of the rows of both.
+
+        After Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
+        sample variances" (1979): squares about the common mean are those about either mean, and
+        what lies between the two.
+        """
+        counts = self.counts + other.counts
+        share = other.counts / counts.clamp(min=1)
+        difference = other.means - self.means
+        weighted = (self.counts * share)[:, None] * difference
+        return ClassSums(
+            counts,
+            self.means + share[:, None] * difference,
+            self.squares + other.squares + (weighted * difference).sum(1),
+            self.scatter + other.scatter + weighted.T @ difference,
+        )
+
+
+def _sizes(num_classes: int, width: int) -> list[int]:
+    return [num_classes, num_classes * width, num_classes, width * width]
 
 
 def class_sums(rows: Tensor, labels: Tensor, num_classes: int) -> ClassSums:
-    """Add up `rows` `[n, d]` by class; labels < 0 and rows that are not finite are left out."""
+    """Add up `rows` `[n, d]` by class, in two passes: the means, then the squares about them.
+
+    Labels < 0 and rows that are not finite are left out.
+    """
     rows = rows.detach()
     device, width = sums_device(rows), rows.shape[1]
     counts = torch.zeros(num_classes, dtype=torch.float64, device=device)
     sums = torch.zeros(num_classes, width, dtype=torch.float64, device=device)
     squares = torch.zeros_like(counts)
-    second = torch.zeros(width, width, dtype=torch.float64, device=device)
+    scatter = torch.zeros(width, width, dtype=torch.float64, device=device)
+    origin = first_valid_row(rows).to(sums)
+
+    def block_of(part: slice) -> tuple[Tensor, Tensor]:
+        chosen = (labels[part] >= 0) & finite_rows(rows[part])
+        return rows[part][chosen].to(sums) - origin, labels[part][chosen].to(device)
+
     for part in block_slices(rows):
-        chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
-        block = rows[part][chosen].to(sums)
-        label = labels[part][chosen].to(device)
+        block, label = block_of(part)
         counts.index_add_(0, label, torch.ones_like(label, dtype=torch.float64))
         sums.index_add_(0, label, block)
+    offsets = sums / counts.clamp(min=1)[:, None]
+    for part in block_slices(rows):
+        block, label = block_of(part)
+        block -= offsets[label]
         squares.index_add_(0, label, block.square().sum(1))
-        second += block.T @ block
-    return ClassSums(counts, sums, squares, second)
+        scatter.addmm_(block.T, block)
+    means = torch.where((counts > 0)[:, None], origin + offsets, 0.0)
+    return ClassSums(counts, means, squares, scatter)
+
+
+def centre_agreement(
+    rows: Tensor, labels: Tensor, means: Tensor, classifier: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Number of rows where the classifier picks the nearest class mean, and of rows looked at."""
+    rows, classifier = rows.detach(), classifier.detach().to(means)
+    agreed = means.new_zeros(())
+    looked_at = means.new_zeros(())
+    present = torch.isfinite(means).all(1)
+    # Seen from among the means, so that differences are not lost where all of them are long.
+    centre = means[present].mean(0)
+    offsets = means - centre
+    half_squares = offsets.square().sum(1) / 2
+    for part in block_slices(rows):
+        chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
+        block = rows[part][chosen].to(means)
+        nearness = ((block - centre) @ offsets.T - half_squares).masked_fill(~present, -torch.inf)
+        logits = block @ classifier.T
+        if bias is not None:
+            logits = logits + bias.detach().to(means)
+        agreed = agreed + (nearness.argmax(1) == logits.argmax(1)).sum()
+        looked_at = looked_at + block.shape[0]
+    return agreed, looked_at
 
 
 def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,8 +150,9 @@ def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         labels: int64 `[n]`.
 
     Returns:
-        Means `[k, d]` (fp64 for fp64 rows, else fp32) and their labels int64 `[k]`, ascending. One
-        row that is not finite makes its label's mean not finite.
+        Means `[k, d]` and their labels int64 `[k]`, ascending. They are fp32, or fp64 where the
+        rows are, or where fp32 would lose what tells the means apart since all are long. One row
+        that is not finite makes its label's mean not finite.
     """
     found, index = torch.unique(labels, return_inverse=True)
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
@@ -73,4 +161,16 @@ def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     for part in block_slices(rows):
         sums.index_add_(0, index[part].to(device), rows[part].detach().to(sums))
     sums /= torch.bincount(index, minlength=found.shape[0]).to(sums)[:, None]
-    return sums.to(device=rows.device, dtype=block_dtype(rows)), found
+    is_wide = sums.device == rows.device and _are_close(sums)
+    dtype = torch.float64 if is_wide else block_dtype(rows)
+    return sums.to(device=rows.device, dtype=dtype), found
+
+
+def _are_close(means: Tensor) -> bool:
+    """Whether means `[k, d]` are so near each other, for their length, that fp32 is too short."""
+    valid = valid_rows(means)[:, None]
+    count = valid.sum().clamp(min=1)
+    centre = means.masked_fill(~valid, 0).sum(0) / count
+    spread = ((means - centre).masked_fill(~valid, 0).square().sum() / count).sqrt()
+    length = torch.linalg.vector_norm(centre)
+    return bool((spread > 0) & (spread < _NEAR * torch.finfo(torch.float32).eps * length))

@@ -1,21 +1,23 @@
 """Neural collapse: how near class features and classifier are to the symmetric end state.
 
-Legend: K classes, d width; class k has n_k rows with sum s_k, mean mu_k = s_k / n_k and variance
-var_k = mean ||h - mu_k||^2; mu = mean of the class means; m_k = mu_k - mu; v_k = m_k / ||m_k||;
+Legend: K classes, d width; class k has n_k rows with mean mu_k and variance var_k = mean of
+||h - mu_k||^2; mu = mean of the class means; m_k = mu_k - mu; v_k = m_k / ||m_k||;
 Sigma_W = mean over rows of (h - mu_k)(h - mu_k)^T; Sigma_B = mean over classes of m_k m_k^T; W `[K,
 d]` the classifier, b `[K]` its bias.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import block_slices, check_rows
-from lightning_semgeom.geometry.classes import ClassSums, class_sums
+from lightning_semgeom.geometry.classes import ClassSums, centre_agreement, class_sums
 from lightning_semgeom.geometry.metric import GeometryMetric
+from lightning_semgeom.geometry.reference import ModuleReference
 
 _FIGURES = (
     "nc1_trace",
@@ -32,18 +34,17 @@ _FIGURES = (
 def collapse_from_sums(sums: ClassSums, classifier: Tensor | None = None) -> dict[str, Tensor]:
     """The figures of `neural_collapse` that sums can give: all but `nc4`."""
     seen = sums.counts > 0
-    n_k, means = sums.counts[seen], sums.means[seen]
+    n_k = sums.counts[seen]
     k, n = seen.sum().to(n_k), n_k.sum()
     figures = {name: n.new_tensor(torch.nan) for name in _FIGURES}
     if k < 2:
         return figures
-    centred = means - means.mean(0)
-    within = (sums.second - (n_k[:, None] * means).T @ means) / n
+    centred = _centred(sums.means[seen])
+    within = sums.scatter / n
     between = centred.T @ centred / k
-    variance = (sums.squares[seen] / n_k - means.square().sum(1)).clamp(min=0)
     spread = between.trace()
-    figures["nc1_trace"] = torch.where(spread > 0, within.trace().clamp(min=0) / spread, torch.nan)
-    figures["cdnv"] = _cdnv(means, variance)
+    figures["nc1_trace"] = torch.where(spread > 0, within.trace() / spread, torch.nan)
+    figures["cdnv"] = _cdnv(centred, sums.squares[seen] / n_k)
     if spread > 0 and bool(torch.isfinite(between).all()):
         inverse = torch.linalg.pinv(between, hermitian=True)
         figures["nc1_pinv"] = (within * inverse).sum() / k
@@ -60,6 +61,12 @@ def collapse_from_sums(sums: ClassSums, classifier: Tensor | None = None) -> dic
         direction = centred / torch.linalg.matrix_norm(centred)
         figures["nc3"] = (weight / torch.linalg.matrix_norm(weight) - direction).square().sum()
     return figures
+
+
+def _centred(means: Tensor) -> Tensor:
+    """The class means `[k, d]` less their mean; moved to the first one before they are added."""
+    shifted = means - means[0]
+    return shifted - shifted.mean(0)
 
 
 def etf_distance(count: Tensor, total_squared: Tensor, gram_squared: Tensor) -> Tensor:
@@ -95,27 +102,6 @@ def _cdnv(means: Tensor, variance: Tensor) -> Tensor:
     return total / (k * (k - 1))
 
 
-def centre_agreement(
-    rows: Tensor, labels: Tensor, means: Tensor, classifier: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Number of rows where the classifier picks the nearest class mean, and of rows looked at."""
-    rows, classifier = rows.detach(), classifier.detach().to(means)
-    agreed = means.new_zeros(())
-    looked_at = means.new_zeros(())
-    present = torch.isfinite(means).all(1)
-    half_squares = means.square().sum(1) / 2
-    for part in block_slices(rows):
-        chosen = (labels[part] >= 0) & torch.isfinite(rows[part]).all(1)
-        block = rows[part][chosen].to(means)
-        nearness = (block @ means.T - half_squares).masked_fill(~present, -torch.inf)
-        logits = block @ classifier.T
-        if bias is not None:
-            logits = logits + bias.detach().to(means)
-        agreed = agreed + (nearness.argmax(1) == logits.argmax(1)).sum()
-        looked_at = looked_at + block.shape[0]
-    return agreed, looked_at
-
-
 def neural_collapse(
     rows: Tensor,
     labels: Tensor,
@@ -138,7 +124,9 @@ def neural_collapse(
 
     All are 0 in the end state but `nc4`, which is 1. The centre is the mean of the class means, so
     frequent classes count no more than rare ones. Classes without rows are left out; `nc3` is then
-    NaN, as are `nc3` and `nc4` without a classifier, and all with fewer than two classes.
+    NaN, as are `nc3` and `nc4` without a classifier, and all with fewer than two classes. A mean
+    that is long beside the spread costs no digits but those that the rows themselves have lost: in
+    fp32 their entries are rounded to 6e-8 of what they are.
 
     Args:
         rows: `[n, d]` features, any floating point dtype.
@@ -164,7 +152,8 @@ def neural_collapse(
     sums = class_sums(rows, labels, num_classes)
     figures = collapse_from_sums(sums, classifier)
     if classifier is not None:
-        agreed, looked_at = centre_agreement(rows, labels, sums.means, classifier, bias)
+        means = torch.where((sums.counts > 0)[:, None], sums.means, torch.nan)
+        agreed, looked_at = centre_agreement(rows, labels, means, classifier, bias)
         figures["nc4"] = agreed / looked_at
     return figures
 
@@ -196,16 +185,19 @@ def _check_classifier(
 
 
 class NeuralCollapse(GeometryMetric):
-    """`neural_collapse` over a stream of rows, as a torchmetrics Metric with sum states.
+    """`neural_collapse` over a stream of rows, as a torchmetrics Metric.
 
-    `nc4` compares with the class means of all rows, which a stream knows only when it has ended: it
-    is computed for the rows whose update was given `means` of an earlier pass, else it is NaN.
+    Its states add up over updates and processes about the class means, so that a stream has the
+    digits of all rows at once. `nc4` compares with the class means of all rows, which a stream
+    knows only when it has ended: it is computed for the rows whose update was given `means` of an
+    earlier pass, else it is NaN.
 
     Args:
         num_classes: K.
         dim: width d of the rows.
         classifier: the layer from features to logits, for `nc3` and `nc4`. It is read when needed,
-            neither copied nor registered as a part of the metric.
+            neither copied nor registered as a part of the metric; a clone or copy of the metric
+            reads the same one, or where the model was copied with the metric in it, the copy's.
         kwargs: passed on to `torchmetrics.Metric`.
 
     Raises:
@@ -220,13 +212,12 @@ class NeuralCollapse(GeometryMetric):
     """
 
     plotted = _FIGURES
+    __jit_unused_properties__: ClassVar = [*GeometryMetric.__jit_unused_properties__, "counts"]
 
-    counts: Tensor
-    sums: Tensor
-    squares: Tensor
-    second: Tensor
-    agreed: Tensor
-    looked_at: Tensor
+    if TYPE_CHECKING:  # torch.jit.script cannot read these
+        moments: Tensor
+        agreed: Tensor
+        looked_at: Tensor
 
     def __init__(
         self,
@@ -238,34 +229,39 @@ class NeuralCollapse(GeometryMetric):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.dim = dim
+        size = ClassSums.packed_size(num_classes, dim)
+        merge = partial(_merged, num_classes=num_classes, dim=dim)
+        self.add_state("moments", torch.zeros(size, dtype=torch.float64), dist_reduce_fx=merge)
+        for name in ("agreed", "looked_at"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.set_classifier(classifier)
+
+    @property
+    def counts(self) -> Tensor:
+        """fp64 `[K]`: how many rows each class has had."""
+        return self._sums().counts
+
+    def set_classifier(self, classifier: torch.nn.Linear | None) -> None:
+        """Read another layer from now on, or none.
+
+        Raises:
+            ValueError: if its weight is not `[num_classes, dim]`.
+        """
         if classifier is not None:
-            _check_classifier(classifier.weight, classifier.bias, num_classes, dim)
-        self._classifier = (classifier,)  # in a tuple, so that it does not become a submodule
-        shapes: dict[str, tuple[int, ...]] = {
-            "counts": (num_classes,),
-            "sums": (num_classes, dim),
-            "squares": (num_classes,),
-            "second": (dim, dim),
-            "agreed": (),
-            "looked_at": (),
-        }
-        for name, shape in shapes.items():
-            zeros = torch.zeros(shape, dtype=torch.float64)
-            self.add_state(name, zeros, dist_reduce_fx="sum")
+            _check_classifier(classifier.weight, classifier.bias, self.num_classes, self.dim)
+        self._classifier = ModuleReference(classifier)  # not as a submodule
+        self.add_settings(*self._classifier.numbers)
 
     def update(self, rows: Tensor, labels: Tensor, means: Tensor | None = None) -> None:
         """Add `rows` `[n, dim]` of the classes `labels` `[n]`; `means` `[K, dim]` for `nc4`."""
         _check_labels(rows, labels, self.num_classes)
         check_rows(rows, self.dim)
         added = class_sums(rows, labels, self.num_classes)
-        self.counts += added.counts
-        self.sums += added.sums
-        self.squares += added.squares
-        self.second += added.second
+        self.moments = self._sums().merged(added).packed()
         classifier = self._classifier[0]
         if means is not None and classifier is not None:
             agreed, looked_at = centre_agreement(
-                rows, labels, means.to(self.sums), classifier.weight, classifier.bias
+                rows, labels, means.to(self.moments), classifier.weight, classifier.bias
             )
             self.agreed += agreed
             self.looked_at += looked_at
@@ -273,7 +269,27 @@ class NeuralCollapse(GeometryMetric):
     def compute(self) -> dict[str, Tensor]:
         """The figures of `neural_collapse` for all rows seen."""
         classifier = self._classifier[0]
-        sums = ClassSums(self.counts, self.sums, self.squares, self.second)
-        figures = collapse_from_sums(sums, None if classifier is None else classifier.weight)
+        figures = collapse_from_sums(
+            self._sums(), None if classifier is None else classifier.weight
+        )
         figures["nc4"] = self.agreed / self.looked_at
         return figures
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """Also take states of version 0.1, which were sums about zero."""
+        old = [prefix + name for name in ("counts", "sums", "squares", "second")]
+        if all(name in state_dict for name in old):
+            found = ClassSums.from_sums_about_zero(*(state_dict.pop(name) for name in old))
+            state_dict[prefix + "moments"] = found.packed()
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+    def _sums(self) -> ClassSums:
+        return ClassSums.unpacked(self.moments, self.num_classes, self.dim)
+
+
+def _merged(gathered: Tensor, num_classes: int, dim: int) -> Tensor:
+    """The state of all updates or processes, from `[m, size]`, one row for each."""
+    parts = [ClassSums.unpacked(packed, num_classes, dim) for packed in gathered]
+    return reduce(ClassSums.merged, parts).packed()

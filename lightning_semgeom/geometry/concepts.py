@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import (
+    SHORTEST,
     block_dtype,
     centred_blocks,
     check_rows,
-    shortest_difference,
 )
 from lightning_semgeom.geometry.directions import check_table, checked_names
 from lightning_semgeom.geometry.sums import mean_sums
@@ -168,8 +168,8 @@ def _leading(rows: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor
     squares, vectors = squares.flip(0)[:k], vectors.T.flip(0)[:k]
     total = second.trace()
     # Less is what rounding of the rows and of the second moment makes in any direction.
-    length = 4 * torch.finfo(block_dtype(rows)).eps
-    floor = length**2 * (n * mean.square().sum() + total)
+    rounding = torch.finfo(block_dtype(rows)).eps
+    floor = rounding**2 * (n * mean.square().sum() + total)
     floor = floor + d * torch.finfo(squares.dtype).eps * squares[0]
     defined = squares > floor
     squares = torch.where(defined, squares, 0.0)
@@ -181,7 +181,7 @@ def _entries(rows: Tensor, mean: Tensor, vectors: Tensor, values: Tensor) -> tup
     scaled = torch.where(values[:, None] > 0, vectors / values[:, None], 0.0)
     entries = mean.new_empty(rows.shape[0], len(values))
     placed = torch.empty(rows.shape[0], dtype=torch.bool, device=mean.device)
-    shortest = shortest_difference(mean.to(block_dtype(rows)))
+    shortest = SHORTEST * torch.linalg.vector_norm(mean)
     for part, centred, valid in centred_blocks(rows, mean):
         entries[part] = centred @ scaled.T
         placed[part] = valid & (torch.linalg.vector_norm(centred, dim=1) > shortest)

@@ -41,28 +41,47 @@ class JointValues:
 
 def joint_values(codes: Tensor) -> JointValues | None:
     """Find the joint values of `codes`, int64 `[n, A]`; None where they are too many."""
-    of_row = _numbered(codes)
-    count = int(of_row.max()) + 1 if len(of_row) else 0
-    if count > MAX_JOINT_VALUES:
-        return None
+    of_row = codes.new_zeros(codes.shape[0])
+    count = min(len(of_row), 1)
+    if count:
+        for column in codes.T:
+            of_row, count = _joined(of_row, column)
+            if count > MAX_JOINT_VALUES:  # each column adds some or none
+                return None
     found = codes.new_empty(count, codes.shape[1])
     found[of_row] = codes
-    others = [[b for b in range(codes.shape[1]) if b != a] for a in range(codes.shape[1])]
-    strata = tuple(_numbered(found[:, columns]) for columns in others)
-    counts = tuple(int(of_joint.max()) + 1 if count else 0 for of_joint in strata)
+    strata, counts = _strata(found)
     return JointValues(of_row, found, strata, counts)
 
 
-def _numbered(codes: Tensor) -> Tensor:
-    """Number the different rows of `codes` from 0: int64 `[n]`."""
-    number = codes.new_zeros(codes.shape[0])
-    if codes.numel() == 0:
-        return number
-    for column in codes.T:
-        # Numbered anew after each column, so that many attributes do not overflow.
-        joined = number * (column.max() + 2) + column + 1
-        number = joined.unique(return_inverse=True)[1]
-    return number
+def _strata(found: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """For each column, the numbers of the rows of `found` `[m, A]` without it, and how many.
+
+    What stands before a column and what stands after it are numbered once for all columns: leaving
+    out each in turn and numbering the rest would be quadratic in A.
+    """
+    none = found.new_zeros(found.shape[0])
+    if not found.numel():
+        return (none,) * found.shape[1], (0,) * found.shape[1]
+    before = [none]
+    for column in found.T[:-1]:
+        before.append(_joined(before[-1], column)[0])
+    strata, after = [], none
+    for column, earlier in zip(reversed(found.T), reversed(before), strict=True):
+        strata.append(_joined(earlier, after))
+        after = _joined(column, after)[0]
+    numbers, counts = zip(*reversed(strata), strict=True)
+    return numbers, counts
+
+
+def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, int]:
+    """Number the different pairs, ordered by `first`, then by `second`: int64 `[n]`; how many.
+
+    Numbered anew for each column, so that many attributes do not overflow.
+    """
+    pairs = (first + 1) * (second.max() + 2) + second + 1
+    found, number = torch.unique(pairs, return_inverse=True)
+    return number, len(found)
 
 
 def partial_gap_from_sums(counts: Tensor, sums: Tensor, joint: JointValues) -> Tensor:

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 _ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
+_MOST_LEADERS = 32  # the finest attributes alone are asked what follows: else quadratic in A
+_ROWS_TO_REFUTE = 256  # one attribute seldom follows from another, and few rows tell that
 
 
 @dataclass(frozen=True)
@@ -124,20 +126,14 @@ class CodePlan:
             a for chosen in self.label_sets if chosen.everywhere for a in chosen.attributes
         }
         radix = [m if a in everywhere else m + 1 for a, m in enumerate(self.num_values)]
-        room = self.codes.shape[0] // _ROWS_PER_CELL
-        groups: list[list[int]] = []
-        for a in sorted(range(len(radix)), key=lambda a: -radix[a]):
-            if a in self._followers:
-                continue
-            roomy = (g for g in groups if prod(radix[b] for b in (*g, a)) <= room)
-            group = next(roomy, None)
-            if group is None:
-                groups.append([a])
-            else:
-                group.append(a)
-        return [self._merge(group, radix) for group in groups]
+        alone = [a for a in range(len(radix)) if a not in self._followers]
+        groups = _first_fit(alone, radix, room=self.codes.shape[0] // _ROWS_PER_CELL)
+        following: dict[int, list[int]] = {}
+        for a, found in self._followers.items():
+            following.setdefault(found.leader, []).append(a)
+        return [self._merge(group, radix, following) for group in groups]
 
-    def _merge(self, group: list[int], radix: list[int]) -> Cells:
+    def _merge(self, group: list[int], radix: list[int], following: dict[int, list[int]]) -> Cells:
         device = self.codes.device
         of_row = torch.zeros(self.codes.shape[0], dtype=torch.int64, device=device)
         for a in group:
@@ -149,38 +145,82 @@ class CodePlan:
         for a in reversed(group):
             values[a] = rest % radix[a] - (radix[a] - self.num_values[a])
             rest = rest // radix[a]
-        for a, found in self._followers.items():
-            if found.leader in values:
-                values[a] = found.code_of[values[found.leader] + 1]
+        for leader in group:
+            for a in following.get(leader, ()):
+                values[a] = self._followers[a].code_of[values[leader] + 1]
         return Cells(of_row, count, values)
 
 
+def _first_fit(attributes: list[int], radix: list[int], room: int) -> list[list[int]]:
+    """Each attribute, the largest first, into the first group whose cells it keeps within `room`.
+
+    A group that one attribute does not fit has no room for others of its size either, so that each
+    size looks at a group once.
+    """
+    groups: list[list[int]] = []
+    cells: list[int] = []
+    last_size, first = 0, 0
+    for a in sorted(attributes, key=lambda a: -radix[a]):
+        if radix[a] != last_size:
+            last_size, first = radix[a], 0
+        while first < len(groups) and cells[first] * radix[a] > room:
+            first += 1
+        if first == len(groups):
+            groups.append([])
+            cells.append(1)
+        groups[first].append(a)
+        cells[first] *= radix[a]
+    return groups
+
+
 def _followers(codes: Tensor, num_values: tuple[int, ...]) -> dict[int, Follows]:
-    """The attributes that follow from one with at least as many values."""
+    """The attributes that follow from one with at least as many values.
+
+    Only the first `_MOST_LEADERS` that follow from no other are asked.
+    """
     leaders: list[int] = []
     found: dict[int, Follows] = {}
     for a in sorted(range(len(num_values)), key=lambda a: -num_values[a]):
-        for leader in leaders:
-            code_of = codes.new_full((num_values[leader] + 1,), -1)
-            code_of[codes[:, leader] + 1] = codes[:, a]
-            if torch.equal(code_of[codes[:, leader] + 1], codes[:, a]):
-                found[a] = Follows(leader, code_of)
-                break
-        else:
+        follows = _follows(a, leaders, codes, num_values)
+        if follows is not None:
+            found[a] = follows
+        elif len(leaders) < _MOST_LEADERS:
             leaders.append(a)
     return found
 
 
+def _follows(
+    a: int, leaders: list[int], codes: Tensor, num_values: tuple[int, ...]
+) -> Follows | None:
+    """What the codes of `a` can be read off, if the codes of one of `leaders` tell them."""
+    if not leaders:
+        return None
+    few = codes[:: 1 + len(codes) // _ROWS_TO_REFUTE]
+    size = num_values[leaders[0]] + 1  # the largest
+    place = few[:, leaders] + 1 + size * torch.arange(len(leaders), device=codes.device)
+    told = codes.new_empty(size * len(leaders))
+    told[place] = few[:, a, None].expand_as(place)
+    possible = (told[place] == few[:, a, None]).all(0).tolist()
+    for leader in (
+        leader for leader, is_possible in zip(leaders, possible, strict=True) if is_possible
+    ):
+        code_of = codes.new_full((num_values[leader] + 1,), -1)
+        code_of[codes[:, leader] + 1] = codes[:, a]
+        if torch.equal(code_of[codes[:, leader] + 1], codes[:, a]):
+            return Follows(leader, code_of)
+    return None
+
+
 def _label_sets(codes: Tensor) -> tuple[LabelSet, ...]:
-    found: list[tuple[list[int], Tensor]] = []
-    for a in range(codes.shape[1]):
-        mask = codes[:, a] >= 0
-        same = next((attributes for attributes, seen in found if torch.equal(seen, mask)), None)
-        if same is None:
-            found.append(([a], mask))
-        else:
-            same.append(a)
-    return tuple(LabelSet(tuple(attributes), bool(mask.all())) for attributes, mask in found)
+    """The attributes by the rows that they label, in the order of the first ones."""
+    masks = (codes >= 0).T.contiguous().cpu().numpy()
+    found: dict[bytes, list[int]] = {}
+    for a, mask in enumerate(masks):
+        found.setdefault(mask.tobytes(), []).append(a)
+    return tuple(
+        LabelSet(tuple(attributes), bool(masks[attributes[0]].all()))
+        for attributes in found.values()
+    )
 
 
 def check_codes(codes: Tensor, num_values: Sequence[int]) -> None:

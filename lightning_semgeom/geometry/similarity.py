@@ -8,7 +8,7 @@ same, both with zero diagonal.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -173,11 +173,12 @@ class AttributeSimilarity(GeometryMetric):
 
     plotted = ("within", "between", "gap")
 
-    value_counts: Tensor
-    value_sums: Tensor
-    second: Tensor
-    count: Tensor
-    skipped: Tensor
+    if TYPE_CHECKING:  # torch.jit.script cannot read these
+        value_counts: Tensor
+        value_sums: Tensor
+        second: Tensor
+        count: Tensor
+        skipped: Tensor
 
     def __init__(
         self,
@@ -199,6 +200,7 @@ class AttributeSimilarity(GeometryMetric):
         self.add_state("second", _zeros(matrices, dim, dim), dist_reduce_fx="sum")
         self.add_state("count", _zeros(), dist_reduce_fx="sum")
         self.add_state("skipped", _zeros(), dist_reduce_fx="sum")
+        self.add_settings(center, null, *self.num_values)
 
     def update(self, rows: Tensor, codes: Tensor, mean: Tensor | None = None) -> None:
         """Add `rows` `[n, dim]` with `codes` `[n, A]`, centred with `mean` `[dim]` where given."""

@@ -5,7 +5,7 @@ Legend: n unit rows u_i of width d; C = sum of u u^T, of trace n; r the largest 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -95,8 +95,9 @@ class Spectrum(GeometryMetric):
 
     plotted = ("participation_ratio", "effective_rank")
 
-    count: Tensor
-    second: Tensor
+    if TYPE_CHECKING:  # torch.jit.script cannot read these
+        count: Tensor
+        second: Tensor
 
     def __init__(self, dim: int, center: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -104,6 +105,7 @@ class Spectrum(GeometryMetric):
         self.center = center
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("second", torch.zeros((dim, dim), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_settings(center)
 
     def update(self, rows: Tensor, mean: Tensor | None = None) -> None:
         """Add `rows` `[n, dim]`, centred with `mean` `[dim]` where given."""

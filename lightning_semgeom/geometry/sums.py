@@ -23,6 +23,7 @@ from lightning_semgeom.geometry.blocks import (
     block_slices,
     check_rows,
     finite_rows,
+    first_valid_row,
     has_zero_row,
     sums_device,
     unit_blocks,
@@ -32,6 +33,7 @@ from lightning_semgeom.geometry.plan import CodePlan
 
 _ROWS_PER_FLUSH = 1 << 16  # rows added up in fp32 before the cells move to fp64
 _CELLS_PER_FLUSH = 128
+_FEW_SETS = 16  # of rows that some attributes label: no fewer rows are added up for so few
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def mean_sums(rows: Tensor) -> MeanSums:
     total = torch.zeros(rows.shape[1], dtype=torch.float64, device=device)
     count, not_finite = torch.zeros(2, dtype=torch.float64, device=device)
     # Adding x - x_0 instead of x keeps fp32 exact enough when the mean is long, the spread small.
-    origin = _first_valid_row(rows).to(dtype)
+    origin = first_valid_row(rows).to(dtype)
     buffer = block_buffer(rows, dtype)
     for part in block_slices(rows):
         block = rows[part]
@@ -91,16 +93,6 @@ def mean_sums(rows: Tensor) -> MeanSums:
         total += partial.to(total)
         count += found
     return MeanSums(total + count * origin.to(total), count, not_finite)
-
-
-def _first_valid_row(rows: Tensor) -> Tensor:
-    for start in range(0, rows.shape[0], 64):
-        block = rows[start : start + 64]
-        valid = valid_rows(block)
-        if valid.any():
-            first: Tensor = block[valid.to(torch.uint8).argmax()]
-            return first
-    return rows.new_zeros(rows.shape[1])
 
 
 @dataclass(frozen=True)
@@ -181,7 +173,7 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
         skipped=rows.shape[0] - count,
         value_counts=(plan.value_counts if valid is None else plan.count(valid)).to(count),
         value_sums=values.result(),
-        second=None if moments is None else moments.result,
+        second=None if moments is None else moments.result(),
         second_index=_second_index(plan),
     )
 
@@ -239,20 +231,38 @@ class _ValueSums:
 
 
 class _SecondMoments:
-    """Adds u u^T over all rows and over each set of rows that some attributes label."""
+    """Adds u u^T over all rows and over each set of rows that some attributes label.
+
+    Where there are many sets, a set that leaves out fewer rows than it has is what they leave of
+    all rows: with norms of many features most lack little.
+    """
 
     def __init__(self, plan: CodePlan, rows: Tensor) -> None:
-        self._sets = [labelled for _, labelled in plan.labelled if labelled is not None]
+        sets = [(a, labelled) for (a, *_), labelled in plan.labelled if labelled is not None]
+        self._sets: list[Tensor] = []
+        self._left_out: list[int] = []
+        for entry, (a, labelled) in enumerate(sets, start=1):
+            if len(sets) > _FEW_SETS and 2 * len(labelled) > len(rows):
+                self._sets.append((plan.codes[:, a] < 0).nonzero()[:, 0])
+                self._left_out.append(entry)
+            else:
+                self._sets.append(labelled)
         width = rows.shape[1]
-        self.result = torch.zeros(
-            1 + len(self._sets), width, width, dtype=torch.float64, device=sums_device(rows)
+        self._sums = torch.zeros(
+            1 + len(sets), width, width, dtype=torch.float64, device=sums_device(rows)
         )
 
     def add(self, part: slice, unit: Tensor) -> None:
-        self.result[0] += (unit.T @ unit).to(self.result)
+        self._sums[0] += (unit.T @ unit).to(self._sums)
         ends = torch.tensor([part.start, part.stop], device=unit.device)
-        for entry, labelled in enumerate(self._sets, start=1):
-            first, last = torch.searchsorted(labelled, ends).tolist()
+        for entry, chosen in enumerate(self._sets, start=1):
+            first, last = torch.searchsorted(chosen, ends).tolist()
             if first < last:
-                chosen = unit[labelled[first:last] - part.start]
-                self.result[entry] += (chosen.T @ chosen).to(self.result)
+                own = unit[chosen[first:last] - part.start]
+                self._sums[entry] += (own.T @ own).to(self._sums)
+
+    def result(self) -> Tensor:
+        for entry in self._left_out:
+            torch.sub(self._sums[0], self._sums[entry], out=self._sums[entry])
+        self._left_out = []
+        return self._sums

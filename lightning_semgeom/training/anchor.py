@@ -6,7 +6,6 @@ those kept from the top; a call is one forward of the loss, on the weights of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -22,20 +21,78 @@ from lightning_semgeom.training.pairs import (
     whole_rows,
 )
 
+_FIELDS = ("calls", "top", "holds", "unembedding", "hidden", "labels")
+_BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
-@dataclass
-class _State:
-    """All that is remembered, as Python scalars and tensors."""
 
-    calls: int = 0
-    top: float = -inf
-    holds: bool = False
-    unembedding: Tensor | None = None
-    """v `[n, d]`: not a buffer, since a module's cast to bf16 would round it."""
-    hidden: Tensor | None = None
-    """v `[k, d]` of the hidden states."""
-    labels: Tensor | None = None
-    """int64 `[k]`: theirs, increasing."""
+class _State(nn.Module):
+    """All that is remembered.
+
+    In a `state_dict` it is tensors of integers alone, numbers by their bits: files of tensors take
+    nothing else, and an average over the floating point tensors of two states must not touch it.
+    None of them is a buffer: a cast of the module would round them, and their sizes change.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+        self.top = -inf
+        self.holds = False
+        self.unembedding: Tensor | None = None
+        """v `[n, d]` in fp32 or fp64; as long as the rows are, until they are held."""
+        self.hidden: Tensor | None = None
+        """v `[k, d]` of the hidden states."""
+        self.labels: Tensor | None = None
+        """int64 `[k]`: theirs, increasing."""
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        for name in _FIELDS:
+            destination[prefix + name] = _as_integers(getattr(self, name))
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        *others: Any,
+    ) -> None:
+        """Take what was saved; the state of a model that had no anchor yet leaves all as it is."""
+        saved = {
+            name: state_dict.pop(prefix + name) for name in _FIELDS if prefix + name in state_dict
+        }
+        if saved and len(saved) < len(_FIELDS):
+            missing_keys += [prefix + name for name in _FIELDS if name not in saved]
+        elif saved:
+            self.calls = int(saved["calls"])
+            self.top = float(saved["top"].cpu().view(torch.float64))
+            self.holds = bool(saved["holds"])
+            self.unembedding = _from_integers(saved["unembedding"])
+            self.hidden = _from_integers(saved["hidden"])
+            self.labels = None if self.hidden is None else saved["labels"].clone()
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, *others
+        )
+
+
+def _as_integers(value: float | Tensor | None) -> Tensor:
+    if value is None:
+        return torch.empty(0, dtype=torch.int32)
+    if isinstance(value, float):
+        value = torch.tensor(value, dtype=torch.float64)
+    if isinstance(value, Tensor):
+        return value.view(_BITS[value.dtype]) if value.is_floating_point() else value
+    return torch.tensor(value)
+
+
+def _from_integers(saved: Tensor) -> Tensor | None:
+    if saved.ndim != 2:
+        return None
+    kinds = {bits: dtype for dtype, bits in _BITS.items()}
+    return saved.clone().view(kinds[saved.dtype])
 
 
 class GramAnchor(nn.Module):
@@ -141,8 +198,9 @@ class GramAnchor(nn.Module):
         if state.calls <= self.warm_up:
             return
         found = self._asymmetry(rows)
+        dtype = torch.promote_types(rows.dtype, torch.float32)
         if found > state.top:
-            state.top, state.unembedding = found, rows.clone()
+            state.top, state.unembedding = found, rows.to(dtype, copy=True)
             if means is not None:
                 hidden, state.labels = means
                 state.hidden = unit_rows(hidden.detach()).unit
@@ -188,13 +246,19 @@ class GramAnchor(nn.Module):
         setattr(self._state, name, kept)
         return kept
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """What is remembered: part of the module's `state_dict`."""
-        return dict(vars(self._state))
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was saved."""
-        self._state = _State(**state)
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """Also take a state of version 0.1, where it was a dict."""
+        saved = state_dict.pop(prefix + "_extra_state", None)
+        if saved is not None:
+            for name, value in saved.items():
+                is_rows = isinstance(value, Tensor) and value.is_floating_point()
+                widened = (
+                    value.to(torch.promote_types(value.dtype, torch.float32)) if is_rows else value
+                )
+                setattr(self._state, name, widened)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 def _largest_eigenvalue(second: Tensor, iterations: int = 20) -> Tensor:

@@ -10,6 +10,7 @@ Legend: n rows x_i of width d; mu their mean; u_i = (x_i - mu) / ||x_i - mu||; b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,13 @@ class RowDraw(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Go on where `state` was saved."""
         self._generator.set_state(state.cpu())
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """The state of a model that had no such loss yet leaves the draws where they stand."""
+        state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 @dataclass(frozen=True)

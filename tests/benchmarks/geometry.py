@@ -15,9 +15,11 @@ from pathlib import Path
 
 import torch
 
+from lightning_semgeom import AttributeTable
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.sums import mean_sums, row_sums
+from lightning_semgeom.measure import measure, plan_site
 
 NUM_VALUES = [2, 4, 12, 40, 200]
 
@@ -64,6 +66,34 @@ def extra_memory(rows, width, null):
     row_sums(weight, plan, mean_sums(weight).mean, second=null)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return (peak - before) / (weight.numel() * weight.element_size())
+
+
+def record_of(attributes, rows, width, own_patterns):
+    """Takes one record of a hidden site: plan, sums, figures and picture."""
+    codes = torch.randint(0, 2, (rows, attributes))
+    if own_patterns:
+        codes[torch.rand(codes.shape) < 0.05] = -1
+    names = tuple(f"f{a}" for a in range(attributes))
+    table = AttributeTable(codes, names, (("no", "yes"),) * attributes)
+    x, row_ids = torch.randn(rows, width), torch.arange(rows)
+
+    def record():
+        measure(x, plan_site(table, row_ids, 96)).picture()
+
+    return record
+
+
+def tell_many_attributes(rows, width, rounds):
+    """How the time of a record grows with the attributes, against 50 of them."""
+    for own_patterns, what in ((False, "all rows"), (True, "95 % of the rows, each its own")):
+        few = record_of(50, rows, width, own_patterns)
+        print(f"a record of {rows} rows of width {width}, attributes that label {what}, by number")
+        for attributes in (100, 200, 400, 1000):
+            many = record_of(attributes, rows, width, own_patterns)
+            print(
+                f"time / time of 50 {attributes:8} {ratio_of(many, few, rounds):13.1f}   "
+                f"(linear: {attributes / 50:.0f})"
+            )
 
 
 def in_a_fresh_process(function, *arguments):
@@ -113,6 +143,7 @@ def main():
     print(f"masks on the Gram / sums, 8192 {slow / fast:8.0f}   (at least 200)")
     print(f"extra memory / W, null off     {memory[0]:8.1%}   (at most 10 %)")
     print(f"extra memory / W, null on      {memory[1]:8.1%}")
+    tell_many_attributes(rows=1000, width=64, rounds=3)
     return 0
 
 

@@ -38,8 +38,9 @@ def step_of(loss, weight):
 def anchor_of(weight, max_rows):
     anchor = GramAnchor(warm_up=0, max_rows=max_rows)
     anchor(weight)
-    state = anchor.get_extra_state() | {"top": 2.0}  # more than there can be: it is past its top
-    anchor.set_extra_state(state)
+    # More than there can be: it is past its top.
+    top = torch.tensor(2.0, dtype=torch.float64).view(torch.int64)
+    anchor.load_state_dict(anchor.state_dict() | {"_state.top": top})
     anchor(weight + 0.1 * torch.randn_like(weight))
     assert anchor.holds
     return anchor

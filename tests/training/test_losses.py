@@ -32,9 +32,9 @@ def anchored(kept, hidden=None, labels=None, **options):
     """An anchor that holds the geometry of `kept`."""
     anchor = GramAnchor(warm_up=0, min_drop=1e-9, **options)
     anchor(kept, hidden, labels)
-    state = anchor.state_dict()["_extra_state"]
-    state["top"] = 2.0  # more than there can be, so that the next call is past it
-    anchor.load_state_dict(anchor.state_dict() | {"_extra_state": state})
+    # More than there can be, so that the next call is past it.
+    top = torch.tensor(2.0, dtype=torch.float64).view(torch.int64)
+    anchor.load_state_dict(anchor.state_dict() | {"_state.top": top})
     anchor(kept, hidden, labels)
     assert anchor.holds
     return anchor
