@@ -6,8 +6,6 @@ Here is what Lightning calls, and when; `run.py` does the work of one record.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import ceil, isfinite
-from os import PathLike
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -15,10 +13,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.given import check_table
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.probe import check_probe
-from lightning_semgeom.capture.schedule import Schedule
+from lightning_semgeom.capture.schedule import schedule_of
 from lightning_semgeom.capture.updates import averaged_by, updates_of
 from lightning_semgeom.history import History
 from lightning_semgeom.loggers import kind_of, log_monitored
@@ -106,7 +105,8 @@ class SemanticGeometry(pl.Callback):
             (attributes is None) != (attributes_file is None),
             "give either attributes or attributes_file, and not both.",
         )
-        _check_table(attributes)
+        if attributes is not None:
+            check_table(attributes, "attributes_file=... or AttributeTable.from_file")
         _check(
             bool(unembedding or embedding or hidden),
             "there is nothing to capture: unembedding and embedding are False and hidden is empty.",
@@ -168,13 +168,10 @@ class SemanticGeometry(pl.Callback):
     def measure_weights(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, dict[str, float]]:
-        """The figures of the weight sites as they are now, without a record.
+        """The figures of the weight sites now, as `{site: {"gap/colour": ...}}`; no record.
 
-        Called on all processes alike, between the start of a fit and the end of `on_fit_end`.
-
-        Returns:
-            Site -> figures by the part of a key behind it, as `gap/colour`; none of a site that
-            could not be measured.
+        To be called by all processes, from `on_fit_start` to `on_fit_end`. A site that cannot be
+        measured is left out.
         """
         return self._running.measure_weights(trainer, pl_module)
 
@@ -227,21 +224,10 @@ class SemanticGeometry(pl.Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        distance = self.every_n_steps
-        if self.every_n_epochs is not None:
-            batches = trainer.num_training_batches
-            _check(
-                isfinite(batches),
-                "every_n_epochs needs a training loader of known length, and this one has none; "
-                "give every_n_steps instead.",
-            )
-            steps = ceil(batches / trainer.accumulate_grad_batches) * self.every_n_epochs
-            distance = max(steps, 1)
-        end = trainer.estimated_stepping_batches
         # The training batch shows hidden states only up to the last forward, one update earlier.
         before = 1 if self._running.reads_training_batch else 0
-        ends = (int(end) - before, int(end)) if isfinite(end) and end > 0 else ()
-        self._running.open(trainer, Schedule(distance, self.growth, ends), self.name)
+        often = (self.every_n_steps, self.every_n_epochs, self.growth)
+        self._running.open(trainer, schedule_of(trainer, *often, before), self.name)
 
     @override
     def on_train_batch_start(
@@ -285,21 +271,7 @@ class SemanticGeometry(pl.Callback):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        run = self._running
-        step = run.updates.count
-        run.schedule.last_steps = (step,)  # also where something else than max_steps ended it
-        if step not in (run.recorded_step, run.recorder.step):
-            average = averaged_by(trainer, self)
-            if average is None:
-                run.begin(trainer, pl_module, step)
-            else:
-                run.say(
-                    f"the last weights, of step {step}, are not measured: {average} has put its "
-                    "average in their place."
-                )
-        if run.recorder.step is not None:
-            run.finish(trainer.loggers)
-        run.end(trainer.loggers)
+        self._running.end(trainer, pl_module, averaged_by(trainer, self))
 
     @override
     def on_exception(
@@ -321,17 +293,6 @@ class SemanticGeometry(pl.Callback):
 
     def _tell_callbacks(self, pl_module: pl.LightningModule) -> None:
         log_monitored(pl_module, self._running.recorder.take_monitored(), self._shown)
-
-
-def _check_table(attributes: object) -> None:
-    if attributes is None or isinstance(attributes, AttributeTable):
-        return
-    advice = "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...})"
-    if isinstance(attributes, str | PathLike):
-        advice = f"attributes_file='{attributes}', or AttributeTable.from_file('{attributes}')"
-    elif isinstance(attributes, Mapping) or hasattr(attributes, "columns"):
-        advice = "AttributeTable.from_dict(attributes)"
-    _check(False, f"attributes is an AttributeTable; got a {type(attributes).__name__}: {advice}.")
 
 
 def _check(holds: bool, message: str) -> None:

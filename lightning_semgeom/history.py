@@ -193,11 +193,10 @@ class History:
 
     def milestones(self, site: str, attribute: str) -> Milestones:
         """When the structure of an attribute appeared, peaked and was gone, as last known."""
-        last = self._records[-1].values if self._records else {}
-        steps = [
-            last.get(f"{self._name}_{site}/{milestone.name}/{attribute}", nan)
-            for milestone in fields(Milestones)
-        ]
+        keys = [f"{self._name}_{site}/{found.name}/{attribute}" for found in fields(Milestones)]
+        # A run that goes on may not follow the attribute any more.
+        last = next((r.values for r in reversed(self._records) if keys[0] in r.values), {})
+        steps = [last.get(key, nan) for key in keys]
         return Milestones(*(None if isnan(step) else int(step) for step in steps))
 
     def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:

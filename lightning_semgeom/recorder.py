@@ -8,11 +8,11 @@ from math import inf, isnan, nan
 from typing import Any
 
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.history import PICTURE_FOLDER, History
+from lightning_semgeom.history import History
 from lightning_semgeom.measure import metric_keys
 from lightning_semgeom.phases import PhaseDetector
 from lightning_semgeom.picture import SitePicture
-from lightning_semgeom.record import Milestones, Record
+from lightning_semgeom.record import Milestones, Record, picture_file
 
 HEADLINES = ("gap", "z", "asymmetry")
 _PHASES = ("phase", "peak_step", "asymmetry_peak_step")
@@ -147,7 +147,7 @@ class Recorder:
         folder = self.history.folder
         if folder is None:
             return {}
-        files = {site: f"{PICTURE_FOLDER}/{site}/{step:08d}.npz" for site in sites}
+        files = {site: picture_file(site, step) for site in sites}
         for site, file in files.items():
             self.pictures[site].save(folder / file)
         return files

@@ -8,9 +8,7 @@ from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.loggers import Logger
-from torch import Tensor
 
 from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.attributes.codes import fingerprint
@@ -21,9 +19,9 @@ from lightning_semgeom.capture.schedule import Schedule
 from lightning_semgeom.capture.updates import Updates, updates_of
 from lightning_semgeom.dashboard import Dashboard
 from lightning_semgeom.faults import Faults, UndefinedError, attempted
-from lightning_semgeom.geometry.classes import class_means
+from lightning_semgeom.hidden import HiddenFigures
 from lightning_semgeom.loggers import alert, log_record, run_folder, store_of
-from lightning_semgeom.measure import Measurement, SitePlan, measure, plan_site
+from lightning_semgeom.measure import Measurement
 from lightning_semgeom.ranks import Ranks
 from lightning_semgeom.recorder import Recorder
 from lightning_semgeom.weights import WeightFigures
@@ -66,11 +64,10 @@ class Run:
         self._table = table
         self._capture = capture
         self._ranks = ranks
-        self._gram_size = gram_size
         self._faults = Faults(on_error, is_first=ranks.rank == 0)
         self._unwritten: Exception | None = None
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
-        self._hidden_plan: tuple[Tensor, SitePlan] | None = None
+        self._hidden = HiddenFigures(table, gram_size)
         self._exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
 
     @property
@@ -196,8 +193,27 @@ class Run:
             self._write("history", None, opening)
             self._write("loggers", None, partial(self._dashboard.open, trainer.loggers))
 
-    def end(self, loggers: Iterable[Logger]) -> None:
-        """Show what the run ended with, where nobody knew that it was the last record."""
+    def end(self, trainer: pl.Trainer, model: pl.LightningModule, averaged_by: str | None) -> None:
+        """Take the last record, and show what the run ended with.
+
+        Args:
+            trainer: who has trained.
+            model: what it has trained.
+            averaged_by: which other callback has put other weights into the model by now.
+        """
+        step, loggers = self.updates.count, trainer.loggers
+        self.schedule.last_steps = (step,)  # also where something else than max_steps ended it
+        if step not in (self.recorded_step, self.recorder.step):
+            if averaged_by is None:
+                self.begin(trainer, model, step)
+            else:
+                self.say(
+                    f"the last weights, of step {step}, are not measured: {averaged_by} has put "
+                    "its average in their place."
+                )
+        if self.recorder.step is not None:
+            self.finish(loggers)
+        # Where nobody knew that this was the last record.
         if self.recorded_step is not None and not self._shows_last:
             self._write("history", self.recorded_step, self.recorder.keep_pictures)
             self._log(loggers, {}, self.recorded_step, due=True, last=True)
@@ -242,7 +258,7 @@ class Run:
         found = self._exchange.all_rows(
             {site: self._without_gaps(site, rows) for site, rows in captured.items()}
         )
-        self._add({site: attempted(self._measure_hidden, rows) for site, rows in found.items()})
+        self._add({site: attempted(self._hidden.measure, rows) for site, rows in found.items()})
 
     def _without_gaps(self, site: str, found: HiddenRows | Exception) -> HiddenRows | Exception:
         """With on_error="raise" nothing where a batch of several failed, else what there is."""
@@ -252,19 +268,6 @@ class Run:
             return found.lacks
         self._faults.add(site, found.lacks)
         return found
-
-    def _measure_hidden(self, hidden: HiddenRows) -> Measurement:
-        # Positions with the same label share all attributes and are alike for other reasons;
-        # one row a label keeps them out of the comparison, and the null honest.
-        known = hidden.labels < len(self._table)
-        rows, labels = class_means(hidden.rows[known], hidden.labels[known])
-        return measure(rows, self._plan_of(labels))
-
-    def _plan_of(self, labels: Tensor) -> SitePlan:
-        """All hidden sites of a record have the same labels, and a probe's are always the same."""
-        if self._hidden_plan is None or not torch.equal(labels, self._hidden_plan[0]):
-            self._hidden_plan = labels, plan_site(self._table, labels, self._gram_size)
-        return self._hidden_plan[1]
 
     def _add(self, figures: Mapping[str, Measurement | Exception]) -> None:
         """Put figures into the record, or keep what was wrong."""

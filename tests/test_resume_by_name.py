@@ -108,12 +108,23 @@ def test_what_is_gone_stays_in_the_history_and_is_told_once(tmp_path):
     assert "'colour' of hidden.body is not followed any more" in told
     loaded = History.load(second.history.folder)
     for history in (second.history, loaded):
+        # The record of step 6 waited for a forward when the checkpoint was saved.
         _, values = history.curve("semgeom_unembedding/gap/size")
-        assert [math.isnan(value) for value in values] == [False] * 7 + [True] * 3
+        assert [math.isnan(value) for value in values] == [False] * 6 + [True] * 4
     # A third part of the run tells nothing new.
     third = SemanticGeometry(models.table().select(("colour",)), every_n_steps=1)
     assert run(tmp_path, third, 11, tmp_path / "last.ckpt") == []
     assert len(third.history) == 12
+
+
+def test_milestones_of_what_is_gone_are_those_last_known(tmp_path, peaked):
+    ckpt, before = peaked
+    after = SemanticGeometry(factored_attributes().select(("a", "b")), every_n_steps=10)
+    run(tmp_path, after, 160, ckpt, FactoredModel(), FactoredData())
+    assert before.history.milestones("unembedding", "c").peak_step is not None
+    for history in (after.history, History.load(after.history.folder)):
+        found = history.milestones("unembedding", "c")
+        assert found == before.history.milestones("unembedding", "c")
 
 
 def test_headlines_that_come_from_another_site_are_told(tmp_path):

@@ -20,7 +20,7 @@ ORDER = [
     {"capture"},
     {"picture"},
     {"measure"},
-    {"weights"},
+    {"weights", "hidden"},
     {"phases"},
     {"record"},
     {"lines"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, isfinite
+
+import lightning.pytorch as pl
 
 
 class Schedule:
@@ -52,3 +54,35 @@ class Schedule:
     def is_picture_logged(self, step: int, number: int) -> bool:
         """Whether its pictures go to the loggers too: every tenth, and the last."""
         return number % 10 == 0 or step in self.last_steps
+
+
+def schedule_of(
+    trainer: pl.Trainer,
+    every_n_steps: int,
+    every_n_epochs: int | None,
+    growth: float | None,
+    before_end: int,
+) -> Schedule:
+    """The captures of a fit that begins.
+
+    Args:
+        trainer: whose fit it is.
+        every_n_steps: distance of the regular captures in optimizer steps.
+        every_n_epochs: the same in epochs, instead.
+        growth: as in `Schedule`.
+        before_end: how many steps before the last one there is to be a capture besides.
+
+    Raises:
+        ValueError: if the length of an epoch is not known, and captures are counted in epochs.
+    """
+    if every_n_epochs is not None:
+        batches = trainer.num_training_batches
+        if not isfinite(batches):
+            raise ValueError(
+                "SemanticGeometry: every_n_epochs needs a training loader of known length, and "
+                "this one has none; give every_n_steps instead."
+            )
+        every_n_steps = max(ceil(batches / trainer.accumulate_grad_batches) * every_n_epochs, 1)
+    end = trainer.estimated_stepping_batches
+    ends = (int(end) - before_end, int(end)) if isfinite(end) and end > 0 else ()
+    return Schedule(every_n_steps, growth, ends)

@@ -1,0 +1,25 @@
+"""What people give in the place of an AttributeTable, and what to make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+
+from lightning_semgeom.attributes.table import AttributeTable
+
+
+def check_table(table: object, from_file: str = "AttributeTable.from_file") -> None:
+    """Raise a ValueError, with advice, unless `table` is an AttributeTable.
+
+    Args:
+        table: what was given as the argument `attributes`.
+        from_file: how a path is given instead.
+    """
+    if isinstance(table, AttributeTable):
+        return
+    advice = "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...})"
+    if isinstance(table, str | PathLike):
+        advice = f"{from_file}('{table}')"
+    elif isinstance(table, Mapping) or hasattr(table, "columns"):
+        advice = "AttributeTable.from_dict(attributes)"
+    raise ValueError(f"attributes is an AttributeTable; got a {type(table).__name__}: {advice}.")
