@@ -54,7 +54,7 @@ def test_quotes_byte_order_mark_and_windows_line_ends_are_read(tmp_path):
         ("id,a,a\n0,x,y\n", "line 1, column 3: 'a' is there twice"),
         ("id,a\n0,x\n1\n", "line 3: 1 columns, but the header has 2"),
         ("id,a\n0,x\n1,y,z\n", "line 3: 3 columns, but the header has 2"),
-        ("id,a\n0,x\n1,y\n0,y\n", "line 4, column 'id': '0' is there already, in line 2"),
+        ("id,a\n0,x\n1,y\n0,y\n", "line 4, column 'id': row 0 is there already, in line 2"),
         ("id,a\n1,x\n01,y\n", "line 3, column 'id': row 1 is there already, in line 2"),
         ("w,a\nsky,x\nsky,y\n", "line 3, column 'w': 'sky' is there already, in line 2"),
         ("id,a\n0,x\n99999999999,y\n", "line 3, column 'id': 99999999999 is too large"),
