@@ -43,8 +43,8 @@ def check_parts(codes: Tensor, names: Sequence[str], values: Sequence[tuple[str,
         raise ValueError(f"names must be different and not empty; got {list(names)}.")
     if len(values) != columns:
         raise ValueError(f"values must have {columns} entries, as names; got {len(values)}.")
-    for a, (name, values) in enumerate(zip(names, values, strict=True)):
-        check_column(name, codes[:, a], values)
+    for a, (name, own) in enumerate(zip(names, values, strict=True)):
+        check_column(name, codes[:, a], own)
 
 
 def check_column(name: str, codes: Tensor, values: tuple[str, ...]) -> None:

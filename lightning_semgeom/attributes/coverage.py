@@ -115,6 +115,23 @@ def common_values(
     return kept, left_out
 
 
+def coverages(
+    labelled: Mapping[str, int], left_out: Mapping[str, LeftOut], rows: int
+) -> dict[str, Coverage]:
+    """The coverage of each attribute, those that are not in the table included.
+
+    Args:
+        labelled: how many rows each attribute of the table labels.
+        left_out: what attributes lack.
+        rows: how many the table has.
+    """
+    lost = LeftOut()
+    return {
+        name: Coverage(**vars(left_out.get(name, lost)), rows=rows, labelled=labelled.get(name, 0))
+        for name in dict.fromkeys((*labelled, *left_out))
+    }
+
+
 def described(values: Mapping[str, Sequence[str]], coverage: Mapping[str, Coverage]) -> str:
     """A line for each attribute: its values, if it is in the table, and its coverage."""
     lines = []

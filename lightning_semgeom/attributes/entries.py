@@ -106,7 +106,7 @@ def _entries(name: str, column: Any) -> _Entries:
             "AttributeTable.from_file(path, tokenizer=...)."
         )
     for row, entry in enumerate(entries):
-        if not isinstance(entry, Hashable) or (isinstance(entry, np.ndarray) and entry.ndim):
+        if not is_nothing(entry) and not isinstance(entry, Hashable):
             raise TypeError(
                 f"attribute '{name}', row {row}: a {type(entry).__name__}, {str(entry)[:40]}, is "
                 f"no value; each row has one or none. {_AS_LISTS}"
@@ -127,7 +127,8 @@ def _index(name: str, labels: Sequence[str]) -> list[int] | None:
 
 def texts_of(entries: Iterable[Any]) -> list[str | None]:
     """The name of each entry's value; None where it has none, as None, NaN, NaT and NA have."""
-    known = [None if is_nothing(entry) else entry for entry in entries]
+    plain = (entry.item() if isinstance(entry, Tensor) else entry for entry in entries)
+    known = [None if is_nothing(entry) else entry for entry in plain]
     numbers = [entry for entry in known if isinstance(entry, float | np.floating)]
     # Beside a missing or a whole number pandas makes 1.0 of 1, which is the same value still.
     is_made = any(entry is None or _is_whole(entry) for entry in known)

@@ -8,18 +8,30 @@ import torch
 from torch import Tensor
 
 
-def first_codes(codes: Tensor, n: int) -> tuple[Tensor, list[list[int]]]:
+def first_codes(codes: Tensor, n: int) -> tuple[Tensor, dict[int, list[int]]]:
     """The first `n` rows of codes int64 `[N, A]`, numbered anew without values that are gone.
 
     Returns:
-        Codes `[min(n, N), A]`, and the old codes that are left of each attribute, in their order.
+        Codes `[min(n, N), attributes with two values or more]`, and the old codes that are left of
+        each of these attributes, by its old column.
+
+    Raises:
+        ValueError: if `n` is less than 1, or no attribute is left.
     """
-    cut, kept = codes[:n].clone(), []
-    for column in cut.T:
-        left, positions = torch.unique(column[column >= 0], return_inverse=True)
-        column[column >= 0] = positions
-        kept.append(left.tolist())
-    return cut, kept
+    if n < 1:
+        raise ValueError(f"n must be 1 or more; got {n}.")
+    cut, kept = codes[:n].clone(), {}
+    for a, column in enumerate(cut.T):
+        left, places = torch.unique(column[column >= 0], return_inverse=True)
+        column[column >= 0] = places
+        if len(left) > 1:
+            kept[a] = left.tolist()
+    if not kept:
+        raise ValueError(
+            f"no attribute has two values in the first {n} of {len(codes)} rows; the table is of "
+            "other rows than these."
+        )
+    return cut[:, [*kept]], kept
 
 
 def joined_codes(codes: Sequence[Tensor], names: Sequence[Sequence[str]]) -> Tensor:

@@ -31,22 +31,21 @@ def row_ids(
         return None
     found: dict[int, int] = {}
     for number, entry in enumerate(entries):
-        row = row_id(entry)
+        at, row = f"{source}{place(number)}, {column}", row_id(entry)
         if row is None:
             raise ValueError(
-                f"{source}{place(number)}, {column}: '{entry.strip()}' is no row id, though most entries "
+                f"{at}: '{entry.strip()}' is no row id, though most entries "
                 "there are numbers; expected a whole number from 0 on, in digits alone. Correct it "
                 "or leave it out; if they are labels, put a column of row ids before them."
             )
         if row > _LARGEST_ID:
             raise ValueError(
-                f"{source}{place(number)}, {column}: {entry.strip()} is too large for a row id (at most "
+                f"{at}: {entry.strip()} is too large for a row id (at most "
                 f"{_LARGEST_ID}); row ids are token or class ids, counted from 0."
             )
         if row in found:
             raise ValueError(
-                f"{source}{place(number)}, {column}: row {row} is there already, in {place(found[row])}; "
-                "each row is named once."
+                f"{at}: row {row} is there already, in {place(found[row])}; each row is named once."
             )
         found[row] = number
     return list(found)

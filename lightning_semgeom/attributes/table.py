@@ -19,6 +19,7 @@ from lightning_semgeom.attributes.coverage import (
     Coverage,
     LeftOut,
     common_values,
+    coverages,
     described,
 )
 from lightning_semgeom.attributes.entries import entries_of, texts_of
@@ -243,21 +244,11 @@ class AttributeTable:
         Raises:
             ValueError: if `n` is less than 1, or no attribute is left.
         """
-        if n < 1:
-            raise ValueError(f"n must be 1 or more; got {n}.")
         codes, kept = first_codes(self.codes, n)
-        columns = [a for a, left in enumerate(kept) if len(left) > 1]
-        if not columns:
-            raise ValueError(
-                f"no attribute has two values in the first {n} of {len(self)} rows; the table is "
-                "of other rows than these."
-            )
-        return AttributeTable(
-            codes[:, columns],
-            tuple(self.names[a] for a in columns),
-            tuple(tuple(self.values[a][code] for code in kept[a]) for a in columns),
-            {name: self.left_out.get(name, LeftOut()) for name in (*self.names, *self.left_out)},
-        )
+        names = tuple(self.names[a] for a in kept)
+        values = tuple(tuple(self.values[a][code] for code in left) for a, left in kept.items())
+        lost = {name: self.left_out.get(name, LeftOut()) for name in self.names}
+        return AttributeTable(codes, names, values, {**self.left_out, **lost})
 
     def joined(self, *others: AttributeTable) -> AttributeTable:
         """The attributes of all the tables, for the same rows; a short one lacks the last ones.
@@ -286,15 +277,7 @@ class AttributeTable:
         too, with no labelled row.
         """
         labelled = dict(zip(self.names, (self.codes >= 0).sum(0).tolist(), strict=True))
-        lost = LeftOut()
-        return {
-            name: Coverage(
-                **vars(self.left_out.get(name, lost)),
-                rows=len(self),
-                labelled=labelled.get(name, 0),
-            )
-            for name in dict.fromkeys((*self.names, *self.left_out))
-        }
+        return coverages(labelled, self.left_out, len(self))
 
     def to(self, device: str | torch.device) -> AttributeTable:
         """The table with its codes on `device`."""
