@@ -100,7 +100,7 @@ def test_the_head_is_found_or_what_it_is_tied_to(shapes, expected):
         (
             {"wte.weight": (30, 8), "lm_head.weight": (24, 8)},
             None,
-            r"the head 'lm_head.weight' has only 24\. .*table\.first\(24\), or .*tensor='wte.weight'",
+            r"head 'lm_head.weight' has only 24\. .*table\.first\(24\), or .*tensor='wte.weight'",
         ),
         (
             {
