@@ -56,27 +56,38 @@ def run_analysis(
     return run
 
 
-def attributes_of(named: str, tokenizer: Path | None) -> AttributeTable:
+def attributes_of(
+    named: str,
+    tokenizer: Path | None,
+    min_count: int | None = None,
+    threshold: float | None = None,
+    quantile: float | None = None,
+) -> AttributeTable:
     """The table of a file, or one that a tokenizer's vocabulary gives: `surface` or `python`.
 
     Args:
         named: path of the file, or one of the two words.
         tokenizer: path of a tokenizer.json, or of a folder with one.
+        min_count: fewest rows of a value; None: as the maker of the table has it.
+        threshold: where to cut a file's columns of numbers.
+        quantile: at which quantile to cut them instead.
 
     Raises:
         FileNotFoundError: if a file is not there.
-        ValueError: if a file cannot be read, or the tokenizer is missing.
+        ValueError: if a file cannot be read, the tokenizer is missing, or there is nothing to cut.
     """
-    if tokenizer is None and named in ("surface", "python"):
+    makers = {"surface": AttributeTable.surface, "python": AttributeTable.python_tokens}
+    if named in makers and tokenizer is None:
         raise ValueError(f"--attributes {named} is about a vocabulary: give its --tokenizer, too.")
-    if tokenizer is None:
-        return AttributeTable.from_file(named)
-    vocabulary = _tokenizer(tokenizer)
-    if named == "surface":
-        return AttributeTable.surface(vocabulary)
-    if named == "python":
-        return AttributeTable.python_tokens(vocabulary)
-    return AttributeTable.from_file(named, tokenizer=vocabulary)
+    if named in makers and (threshold is not None or quantile is not None):
+        raise ValueError(
+            f"--attributes {named} has no columns of numbers: --threshold and --quantile cut those "
+            "of a file."
+        )
+    vocabulary = None if tokenizer is None else _tokenizer(tokenizer)
+    if named in makers:
+        return makers[named](vocabulary, **({} if min_count is None else {"min_count": min_count}))
+    return AttributeTable.from_file(named, vocabulary, min_count or 1, threshold, quantile)
 
 
 def _tokenizer(path: Path) -> Any:

@@ -141,6 +141,25 @@ def _add_analyze(commands: _Commands) -> None:
         type=Path,
         help="tokenizer.json of the model, or the folder that has it",
     )
+    cuts = parser.add_mutually_exclusive_group()
+    cuts.add_argument(
+        "--threshold",
+        metavar="NUMBER",
+        type=float,
+        help="cut the file's columns of numbers in two here; as they are, each number is a value",
+    )
+    cuts.add_argument(
+        "--quantile",
+        metavar="SHARE",
+        type=float,
+        help="cut them at this quantile of their own numbers instead, such as 0.5",
+    )
+    parser.add_argument(
+        "--min-count",
+        metavar="ROWS",
+        type=_positive,
+        help="fewest rows of a value; rarer ones are left out (default: 1; surface, python: 5)",
+    )
     parser.add_argument(
         "--tensor",
         metavar="NAME",
@@ -157,7 +176,17 @@ def _add_analyze(commands: _Commands) -> None:
 def _analyze(chosen: argparse.Namespace) -> int:
     from lightning_semgeom.analysis import attributes_of, run_analysis
 
-    table = attributes_of(chosen.attributes, chosen.tokenizer)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        table = attributes_of(
+            chosen.attributes,
+            chosen.tokenizer,
+            chosen.min_count,
+            threshold=chosen.threshold,
+            quantile=chosen.quantile,
+        )
+    for warning in told:
+        print(f"lightning-semgeom: {warning.message}", file=sys.stderr)
     first = chosen.paths[0]
     out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
     run = run_analysis(chosen.paths, table, chosen.tensor, out)

@@ -130,6 +130,29 @@ def test_analyze_takes_attributes_from_a_vocabulary(tmp_path, capsys):
         assert found[: len(names)] == [*names]
 
 
+def test_analyze_cuts_numbers_and_leaves_out_rare_values(tmp_path, capsys):
+    save(tmp_path / "step-1/model.ckpt", head(rows=24))
+    norms = tmp_path / "norms.csv"
+    lines = [
+        f"{row},{row * 0.37:.2f},{'rare' if row < 1 else 'ab'[row % 2]}\n" for row in range(24)
+    ]
+    norms.write_text("id,size,kind\n" + "".join(lines))
+    arguments = ("analyze", tmp_path / "step-1", "--attributes", norms)
+    assert main_of(*arguments) == 1  # its figures are missing
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("lightning-semgeom: AttributeTable: each number is a value of its")
+    assert "--threshold or --quantile" in told[0]
+    for cut in (("--quantile", "0.5"), ("--threshold", "4")):
+        assert main_of(*arguments, *cut, "--min-count", "2") == 0
+        told = capsys.readouterr()
+        assert told.err == ""
+        assert [line.split()[1] for line in told.out.splitlines() if line.startswith("unemb")]
+    assert main_of(*arguments, "--quantile", "0.5", "--min-count", "13") == 2
+    assert "min_count=13 rows or more: 'size' has <=4.255 (12), >4.255 (12)" in (
+        capsys.readouterr().err
+    )
+
+
 def main_of(*arguments):
     """The exit status, in this process: another one takes seconds."""
     try:
@@ -170,6 +193,30 @@ def main_of(*arguments):
         (
             ("analyze", "run", "--attributes", "python", "--tokenizer", "colours.csv"),
             "'colours.csv' cannot be read as a tokenizer",
+        ),
+        (
+            ("analyze", "run", "--attributes", "c", "--threshold", "1", "--quantile", "0.5"),
+            "argument --quantile: not allowed with argument --threshold; see lightning-semgeom an",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--quantile", "1.5"),
+            "quantile must lie between 0 and 1; got 1.5",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--threshold", "nan"),
+            "threshold must be a finite number; got nan",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--threshold", "2"),
+            "threshold and quantile cut columns of numbers, and there is none",
+        ),
+        (
+            ("analyze", "run", "--attributes", "surface", "--tokenizer", ".", "--quantile", ".5"),
+            "--attributes surface has no columns of numbers",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--min-count", "0"),
+            "argument --min-count: must be 1 or more; got 0",
         ),
     ],
 )

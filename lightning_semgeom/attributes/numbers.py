@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-_MISSING = {"na", "n/a", "nan", "null", "none", "-", "."}
+from lightning_semgeom.attributes.missing import MISSING, is_missing, missing_numbers
 
 
 @dataclass(frozen=True)
@@ -25,28 +25,34 @@ class Cut:
         """The cut that the arguments of `AttributeTable.from_file` ask for; None: no cut.
 
         Raises:
-            ValueError: if both are given, or the quantile does not lie between 0 and 1.
+            ValueError: if both are given, the threshold is not finite, or the quantile does not
+                lie between 0 and 1.
         """
         if threshold is not None and quantile is not None:
             raise ValueError(
                 f"give threshold={threshold} or quantile={quantile}, and not both of them."
             )
+        if threshold is not None and not isfinite(threshold):
+            raise ValueError(f"threshold must be a finite number; got {threshold}.")
         if quantile is not None and not 0 < quantile < 1:
             raise ValueError(f"quantile must lie between 0 and 1; got {quantile}.")
         if quantile is not None:
             return cls(quantile, is_quantile=True)
         return None if threshold is None else cls(threshold, is_quantile=False)
 
-    def applied(self, column: Sequence[str | None]) -> list[str | None] | None:
+    def applied(
+        self, column: Sequence[str | None], missing: frozenset[str] = MISSING
+    ) -> list[str | None] | None:
         """`<=c` or `>c` for each number of a column; None for a column with other entries.
 
-        What is missing, as NA, or not finite, has no value.
+        What is missing or not finite has no value.
         """
-        is_missing = [cell is None or cell.lower() in _MISSING for cell in column]
+        lower = missing_numbers(missing)
+        gone = [cell is None or is_missing(cell.lower(), lower) for cell in column]
         try:
             numbers = [
-                None if missing else float(str(cell))
-                for cell, missing in zip(column, is_missing, strict=True)
+                None if is_gone else float(str(cell))
+                for cell, is_gone in zip(column, gone, strict=True)
             ]
         except ValueError:
             return None

@@ -5,25 +5,39 @@ Legend: N rows (token or class ids), A attributes; attribute a has the values 0.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lightning_semgeom.attributes.codes import check_column
-from lightning_semgeom.attributes.coverage import Column, Coverage, LeftOut, common_values
+from lightning_semgeom.attributes.codes import check_parts, coded
+from lightning_semgeom.attributes.coverage import (
+    Column,
+    Coverage,
+    LeftOut,
+    common_values,
+    coverages,
+    described,
+)
+from lightning_semgeom.attributes.entries import entries_of, texts_of
 from lightning_semgeom.attributes.files import read_columns, read_words
+from lightning_semgeom.attributes.missing import MISSING, checked_missing
 from lightning_semgeom.attributes.numbers import Cut
 from lightning_semgeom.attributes.python import python_columns
+from lightning_semgeom.attributes.rearranged import (
+    first_codes,
+    joined_codes,
+    positions,
+    shuffled_codes,
+)
 from lightning_semgeom.attributes.surface import surface_columns
+from lightning_semgeom.attributes.values import columns_of, tell_unshared
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.attributes.wordnet import supersenses
-from lightning_semgeom.attributes.words import token_columns
-
-_SHOWN_VALUES = 5
+from lightning_semgeom.attributes.words import Words, token_columns
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,53 +62,54 @@ class AttributeTable:
           colour: 2 values (red, blue), 3 rows labelled (75 %)
     """
 
+    MISSING: ClassVar[frozenset[str]] = MISSING
+    """The texts that stand for no value where nobody says otherwise."""
+
     codes: Tensor
     names: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        codes, columns = self.codes, len(self.names)
-        if codes.ndim != 2 or codes.dtype != torch.int64 or codes.shape[1] != columns:
-            raise ValueError(
-                f"codes must be int64 [rows, {columns}], one column for each of the {columns} "
-                f"names; got {codes.dtype} {list(codes.shape)}."
-            )
-        if columns == 0:
-            raise ValueError("an AttributeTable needs at least one attribute; names is empty.")
-        if len(set(self.names)) < columns or not all(self.names):
-            raise ValueError(f"names must be different and not empty; got {list(self.names)}.")
-        if len(self.values) != columns:
-            raise ValueError(
-                f"values must have {columns} entries, as names; got {len(self.values)}."
-            )
-        for a, (name, values) in enumerate(zip(self.names, self.values, strict=True)):
-            check_column(name, codes[:, a], values)
+        check_parts(self.codes, self.names, self.values)
 
     @classmethod
-    def from_dict(cls, columns: Mapping[str, Sequence[Hashable | None]]) -> AttributeTable:
-        """Make a table from one sequence an attribute, with one entry a row; None: not labelled.
+    def from_dict(
+        cls,
+        columns: Mapping[Any, Iterable[Any]] | Any,
+        missing: Collection[str] = MISSING,
+        threshold: float | None = None,
+        quantile: float | None = None,
+    ) -> AttributeTable:
+        """Make a table from one sequence an attribute, with one entry a row, or from a DataFrame.
 
-        Values get their codes in the order in which they first appear.
+        None, NaN, NaT, pandas.NA, masked cells and the texts in `missing` are not labelled. Values
+        get their codes in the order in which they first appear. The index of a DataFrame, of a
+        Series and of `df.to_dict()` is one of row ids if it has whole numbers; then rows that it
+        lacks are not labelled.
+
+        Args:
+            columns: a dict of sequences or Series, a DataFrame, or a Series with a name.
+            missing: the texts that stand for no value; `MISSING - {"NA"}` keeps a value "NA".
+            threshold: cut columns of numbers here: values `<=threshold` and `>threshold`.
+            quantile: cut them at this quantile of their own numbers instead.
 
         Raises:
-            ValueError: if the sequences are not of one length, and as the class says.
+            TypeError: if there is no sequence for an attribute, or an entry is no value.
+            ValueError: if the sequences are not of one length, an index has an entry that is no row
+                id, and as the class says.
         """
-        lengths = {name: len(column) for name, column in columns.items()}
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"'{name}' has {length}" for name, length in lengths.items())
-            raise ValueError(f"all attributes must have one entry a row, the same number: {told}.")
-        values = []
-        codes = torch.full((next(iter(lengths.values()), 0), len(columns)), -1, dtype=torch.int64)
-        for a, column in enumerate(columns.values()):
-            found: dict[str, int] = {}
-            column_codes = [
-                -1 if entry is None else found.setdefault(str(entry), len(found))
-                for entry in column
-            ]
-            codes[:, a] = torch.tensor(column_codes, dtype=torch.int64)
-            values.append(tuple(found))
-        return cls(codes, tuple(columns), tuple(values))
+        cut, texts = Cut.of(threshold, quantile), checked_missing(missing)
+        entries = {name: texts_of(column) for name, column in entries_of(columns).items()}
+        found = columns_of(entries, texts, cut, lambda name, row: f"attribute '{name}', row {row}")
+        tell_unshared({name: column.values for name, column in found.items()})
+        left_out = {name: one.left_out for name, one in found.items() if one.left_out.missing}
+        return replace(cls._coded(found), left_out=left_out)
+
+    @classmethod
+    def _coded(cls, columns: Mapping[str, Column]) -> AttributeTable:
+        codes, values = coded({name: column.values for name, column in columns.items()})
+        return cls(codes, tuple(columns), values)
 
     @classmethod
     def from_file(
@@ -104,13 +119,15 @@ class AttributeTable:
         min_count: int = 1,
         threshold: float | None = None,
         quantile: float | None = None,
+        missing: Collection[str] = MISSING,
     ) -> AttributeTable:
         """Read a CSV or TSV file of rows or, with a tokenizer, of words.
 
         A wide file has a header, then one line a row: its id or label, and a column for each
         attribute (see `files.read_columns`). With a tokenizer the first column is a word, or the
         file is long, with the columns `word`, `attribute` and `value`. A word is the first single
-        token of ` word`, `word`, `Word`; one with several values is not labelled.
+        token of ` word`, `word`, `Word`, or of its lower case; one with several values is not
+        labelled.
 
         Args:
             path: the file.
@@ -118,17 +135,21 @@ class AttributeTable:
             min_count: fewest rows of a value; rarer ones are left out.
             threshold: cut columns of numbers here: values `<=threshold` and `>threshold`.
             quantile: cut them at this quantile of their own numbers instead.
+            missing: as in `from_dict`; of values alone, as a word may well be "null".
 
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if it cannot be read as a table; the message names file, line and column.
             TypeError: if the tokenizer is none.
         """
-        path, cut = Path(path), Cut.of(threshold, quantile)
+        path, cut, texts = Path(path), Cut.of(threshold, quantile), checked_missing(missing)
         if tokenizer is None:
-            return cls._common(read_columns(path, cut), min_count)
-        columns = token_columns(read_words(path, cut), Vocabulary.of(tokenizer))
-        return cls._common(columns, min_count)
+            columns = read_columns(path, texts, cut)
+        else:
+            columns = token_columns(read_words(path, texts, cut), Vocabulary.of(tokenizer))
+        table = cls._common(columns, min_count)
+        tell_unshared({name: columns[name].values for name in table.names})
+        return table
 
     @classmethod
     def surface(cls, tokenizer: Any, min_count: int = 5) -> AttributeTable:
@@ -183,16 +204,16 @@ class AttributeTable:
             FileNotFoundError: if the folder lacks a file of the database.
             TypeError, ValueError: as in `surface`, and if a file cannot be read.
         """
-        words = {"supersense": supersenses(Path(path))}
+        words = {"supersense": Words(supersenses(Path(path)))}
         (column,) = token_columns(words, Vocabulary.of(tokenizer)).values()
         # Most of its words are no token of any vocabulary; a list of those tells nobody anything.
-        column = replace(column, left_out=replace(column.left_out, no_token=()))
+        column = replace(column, left_out=replace(column.left_out, no_token=(), other_case=()))
         return cls._common({"supersense": column}, min_count)
 
     @classmethod
     def _common(cls, columns: Mapping[str, Column], min_count: int) -> AttributeTable:
         kept, left_out = common_values(columns, min_count)
-        return replace(cls.from_dict(kept), left_out=left_out)
+        return replace(cls._coded(kept), left_out=left_out)
 
     @property
     def num_values(self) -> tuple[int, ...]:
@@ -209,16 +230,25 @@ class AttributeTable:
             ValueError: if an attribute is unknown.
         """
         names = (names,) if isinstance(names, str) else tuple(names)
-        unknown = [name for name in names if name not in self.names]
-        if unknown:
-            raise ValueError(
-                f"unknown attribute {', '.join(map(repr, unknown))}; the table has "
-                f"{', '.join(map(repr, self.names))}."
-            )
-        columns = [self.names.index(name) for name in names]
+        columns = positions(names, self.names)
         values = tuple(self.values[column] for column in columns)
         left_out = {name: self.left_out[name] for name in names if name in self.left_out}
         return AttributeTable(self.codes[:, columns], names, values, left_out)
+
+    def first(self, n: int) -> AttributeTable:
+        """The table of the first `n` rows, such as those that a head has; all, if it has no more.
+
+        Tokens that were added to a tokenizer after the model stand at its end. Values that no row
+        is left of are gone, and so is an attribute with fewer than two, which `coverage` tells.
+
+        Raises:
+            ValueError: if `n` is less than 1, or no attribute is left.
+        """
+        codes, kept = first_codes(self.codes, n)
+        names = tuple(self.names[a] for a in kept)
+        values = tuple(tuple(self.values[a][code] for code in left) for a, left in kept.items())
+        lost = {name: self.left_out.get(name, LeftOut()) for name in self.names}
+        return AttributeTable(codes, names, values, {**self.left_out, **lost})
 
     def joined(self, *others: AttributeTable) -> AttributeTable:
         """The attributes of all the tables, for the same rows; a short one lacks the last ones.
@@ -228,16 +258,7 @@ class AttributeTable:
         """
         tables = (self, *others)
         names = [name for table in tables for name in table.names]
-        twice = {name for name in names if names.count(name) > 1}
-        if twice:
-            raise ValueError(
-                f"{', '.join(map(repr, sorted(twice)))} would be there twice; select(...) the "
-                "attributes of one of the tables."
-            )
-        codes = torch.full((max(map(len, tables)), len(names)), -1, dtype=torch.int64)
-        for table in tables:
-            columns = [names.index(name) for name in table.names]
-            codes[: len(table), columns] = table.codes.cpu()
+        codes = joined_codes([table.codes for table in tables], [table.names for table in tables])
         left_out = {name: lost for table in tables for name, lost in table.left_out.items()}
         values = tuple(found for table in tables for found in table.values)
         return AttributeTable(codes.to(self.codes.device), tuple(names), values, left_out)
@@ -247,12 +268,7 @@ class AttributeTable:
 
         Counts and unlabelled rows stay as they are, so what structure is left is chance.
         """
-        generator = torch.Generator().manual_seed(seed)
-        codes = self.codes.cpu().clone()
-        for column in codes.T:
-            labelled = (column >= 0).nonzero()[:, 0]
-            column[labelled] = column[labelled[torch.randperm(len(labelled), generator=generator)]]
-        return replace(self, codes=codes.to(self.codes.device))
+        return replace(self, codes=shuffled_codes(self.codes, seed).to(self.codes.device))
 
     def coverage(self) -> dict[str, Coverage]:
         """How many rows each attribute labels and what it left out; `print` a table to see it.
@@ -261,15 +277,7 @@ class AttributeTable:
         too, with no labelled row.
         """
         labelled = dict(zip(self.names, (self.codes >= 0).sum(0).tolist(), strict=True))
-        lost = LeftOut()
-        return {
-            name: Coverage(
-                **vars(self.left_out.get(name, lost)),
-                rows=len(self),
-                labelled=labelled.get(name, 0),
-            )
-            for name in dict.fromkeys((*self.names, *self.left_out))
-        }
+        return coverages(labelled, self.left_out, len(self))
 
     def to(self, device: str | torch.device) -> AttributeTable:
         """The table with its codes on `device`."""
@@ -288,12 +296,4 @@ class AttributeTable:
 
     def __repr__(self) -> str:
         values = dict(zip(self.names, self.values, strict=True))
-        lines = [f"AttributeTable of {len(self)} rows"]
-        for name, coverage in self.coverage().items():
-            if name not in values:
-                lines.append(f"  {name}: left out, fewer than 2 values; {coverage}")
-                continue
-            shown = ", ".join(values[name][:_SHOWN_VALUES])
-            more = ", ..." if len(values[name]) > _SHOWN_VALUES else ""
-            lines.append(f"  {name}: {len(values[name])} values ({shown}{more}), {coverage}")
-        return "\n".join(lines)
+        return f"AttributeTable of {len(self)} rows\n{described(values, self.coverage())}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 _BYTE_SPACE, _SENTENCE_SPACE, _CONTINUED = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "▁", "##"
@@ -56,8 +57,7 @@ class Vocabulary:
 
         One a word, since ` word` and `Word` are alike for other reasons than what they mean.
         """
-        tokens = {_bare(text) for text in self.texts if text is not None} - {""}
-        known = [word for word in words if _bare(word) in tokens]
+        known = [word for word in words if self.has_in_some_case(word)]
         forms = [form for word in known for form in _forms(word)]
         encoded = self.encode(forms) if forms else []  # transformers takes no empty list
         found: dict[str, int | None] = dict.fromkeys(words)
@@ -68,6 +68,14 @@ class Vocabulary:
             meant = (token for token, text in texts if text and _bare(text) == _bare(word))
             found[word] = next(meant, None)
         return [found[word] for word in words]
+
+    def has_in_some_case(self, word: str) -> bool:
+        """Whether a token is the word but for its case and the space before it."""
+        return _bare(word) in self._bare_texts
+
+    @cached_property
+    def _bare_texts(self) -> set[str]:
+        return {_bare(text) for text in self.texts if text is not None} - {""}
 
 
 def _forms(word: str) -> tuple[str, str, str]:

@@ -57,7 +57,8 @@ def find_tensor(shapes: Mapping[str, Shape], wanted: str | None, num_rows: int) 
     if matrices[name][0] < num_rows:
         raise CheckpointError(
             f"the attribute table has {num_rows} rows, but '{name}' has only {matrices[name][0]}. "
-            "Give a table with one row a token or class; a shorter one leaves the rest out."
+            "Tokens that were added later stand at the end; without them: "
+            f"table.first({matrices[name][0]}). A shorter table leaves the rest out."
         )
     return name
 
@@ -113,7 +114,7 @@ def _raise_if_untied(embedding: str, matrices: Mapping[str, Shape], num_rows: in
         if columns == width and _last(name) in HEAD_NAMES and not _is_factor(name):
             raise CheckpointError(
                 f"the attribute table has {num_rows} rows, but the head '{name}' has only {rows}. "
-                "Give a table with one row a token or class, or name the tensor to look at: "
+                f"Cut the table, table.first({rows}), or name the tensor to look at: "
                 f"tensor='{embedding}'."
             )
     known = set(map(_plain, matrices))

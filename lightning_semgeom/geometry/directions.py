@@ -129,7 +129,8 @@ def check_table(rows: Tensor, table: AttributeTable) -> None:
     if len(table) > rows.shape[0]:
         raise ValueError(
             f"the table must have at most one row for each row of rows; it has {len(table)}, but "
-            f"rows has {rows.shape[0]}. Was it made for another model or tokenizer?"
+            f"rows has {rows.shape[0]}. Was it made for another model or tokenizer? If it has "
+            f"tokens that were added later: table.first({rows.shape[0]})."
         )
 
 

@@ -83,7 +83,8 @@ class AttributeAlignment(nn.Module):
             if len(rows) < self.num_rows:
                 raise ValueError(
                     f"the attribute table has {self.num_rows} rows, but unembedding has only "
-                    f"{len(rows)}."
+                    f"{len(rows)}; without tokens that were added later: "
+                    f"table.first({len(rows)})."
                 )
             losses.append(self._loss(rows[: self.num_rows], slice(None)))
         if hidden is not None:

@@ -136,3 +136,34 @@ def test_what_a_table_left_out_goes_with_it(tmp_path):
     assert "a: 2 values (x, y), 4 rows labelled (80 %); dropped below min_count: z (1)" in repr(
         table
     )
+
+
+def test_the_first_rows_have_the_values_that_are_left(table):
+    table = table.joined(AttributeTable.from_dict({"late": [None, None, None, "x", "y"]}))
+    cut = table.first(3)
+    assert cut.names == ("colour", "size")
+    assert cut.codes.tolist() == [[0, 0], [1, 1], [-1, 1]]
+    assert cut.coverage()["late"].labelled == 0
+    assert "late: left out, fewer than 2 values" in repr(cut)
+    assert table.first(5) == table.first(99) == table
+    assert table.codes[0].tolist() == [0, 0, -1]  # it is as it was
+
+
+@given(st.lists(st.sampled_from(["x", "y", "z", None]), min_size=2, max_size=30), st.data())
+def test_the_first_rows_are_those_of_a_table_of_them_alone(column, data):
+    n = data.draw(st.integers(2, len(column)))
+    if len({*column[:n]} - {None}) < 2:
+        return
+    cut, alone = (AttributeTable.from_dict({"a": c}) for c in (column, column[:n]))
+    cut = cut.first(n)
+    assert set(cut.values[0]) == set(alone.values[0])
+    spelled = [[None if c < 0 else t.values[0][c] for c in t.codes[:, 0]] for t in (cut, alone)]
+    assert spelled == [column[:n]] * 2
+
+
+@pytest.mark.parametrize(
+    ("n", "message"), [(0, "n must be 1 or more; got 0"), (1, "two values in the first 1 of 4")]
+)
+def test_first_rows_without_attributes_are_refused(table, n, message):
+    with pytest.raises(ValueError, match=message):
+        table.first(n)

@@ -156,3 +156,40 @@ def test_what_lies_above_the_quantile_is_at_most_its_share(numbers, quantile):
     below = [number for number, value in zip(numbers, values, strict=True) if value[0] == "<"]
     assert len(above) <= (1 - quantile) * (len(numbers) - 1) + 1
     assert not above or not below or min(above) > max(below)
+
+
+def test_a_word_is_tried_in_lower_case_unless_another_word_is_that_token(tmp_path):
+    text = "word,kind\nDOG,animal\nCat,animal\nRiver,place\nriver,water\nnasA,place\nzebra,animal\n"
+    table = AttributeTable.from_file(written(tmp_path, text, "t.csv"), tokenizer=TOKENIZER)
+    assert values_of(table) == {"kind": {" dog": "animal", " cat": "animal", " river": "water"}}
+    coverage = table.coverage()["kind"]
+    assert coverage.other_case == ("River", "nasA")
+    assert coverage.no_token == ("zebra",)
+    assert str(coverage).endswith(
+        "1 word no single token: zebra; 2 words a token in another case alone: River, nasA"
+    )
+
+
+def test_words_that_are_all_missing_are_told_by_why(tmp_path):
+    text = "word,kind\nzebra,animal\nice cream,food\nnasA,place\nbird,animal\n bird,food\n"
+    with pytest.raises(ValueError, match="'kind' has none") as caught:
+        AttributeTable.from_file(written(tmp_path, text, "t.csv"), tokenizer=TOKENIZER)
+    assert (
+        "'kind' has none (1 word ambiguous: bird; 2 words no single token: zebra, ice cream; "
+        "1 word a token in another case alone: nasA)" in str(caught.value)
+    )
+
+
+def test_an_index_before_words_is_passed_over(tmp_path):
+    for text in (
+        ",word,kind\n0,dog,animal\n1,the,article\n",
+        ",word,attribute,value\n0,dog,kind,animal\n1,the,kind,article\n,,,\n",
+    ):
+        table = AttributeTable.from_file(written(tmp_path, text, "t.csv"), tokenizer=TOKENIZER)
+        assert values_of(table) == {"kind": {" dog": "animal", " the": "article"}}
+
+
+def test_a_file_of_words_without_a_header_is_told(tmp_path):
+    text = "dog\tkind\tanimal\ncat\tkind\tanimal\nriver\tkind\tplace\n"
+    with pytest.raises(ValueError, match="line 1: looks like the lines below it"):
+        AttributeTable.from_file(written(tmp_path, text), tokenizer=TOKENIZER)
