@@ -95,23 +95,24 @@ def gap(weight, table):
 def test_records_are_of_the_trained_weights_and_training_is_as_without_us(
     tmp_path, make, first, norm
 ):
-    ends, seen = [], AfterUpdates()
-    for with_ours in (True, False):
+    def end_of(name, *ours):
         torch.manual_seed(0)
         model = Backbone(norm)
         other = make(model, tmp_path)
-        ours = [SemanticGeometry(models.table(), every_n_steps=1), seen] if with_ours else []
         order = [other, *ours] if first else [*ours, other]
         trainer = models.trainer(
-            tmp_path / str(with_ours), *order, max_steps=-1, max_epochs=3, enable_checkpointing=True
+            tmp_path / name, *order, max_steps=-1, max_epochs=3, enable_checkpointing=True
         )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before")
             trainer.fit(model, models.batches(6))
-        ends.append(model.state_dict())
-        history = ours[0].history if with_ours else history  # noqa: F821
-    assert all(torch.equal(ends[0][key], value) for key, value in ends[1].items())
+        return model.state_dict()
+
+    callback, seen = SemanticGeometry(models.table(), every_n_steps=1), AfterUpdates()
+    with_ours, without = end_of("with", callback, seen), end_of("without")
+    assert all(torch.equal(with_ours[key], value) for key, value in without.items())
+    history = callback.history
     assert [record.step for record in history] == list(range(len(seen.heads)))
     for record in history:
         found = record.values["semgeom_unembedding/gap"]
