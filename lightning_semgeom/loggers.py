@@ -162,7 +162,7 @@ def run_folder(trainer: pl.Trainer) -> Path:
 def store_of(trainer: pl.Trainer) -> str | None:
     """The address of this run's folder where it is in a store and not on this machine."""
     place = _save_dir(trainer)
-    return place if _local(place) != Path(place) and _scheme(place) not in _LOCAL else None
+    return place if _scheme(place) not in ("", *_LOCAL) else None
 
 
 def _save_dir(trainer: pl.Trainer) -> str:
@@ -184,7 +184,8 @@ def _local(place: str) -> Path:
     scheme = _scheme(place)
     if not scheme:
         return Path(place)
-    path = place.rpartition(":")[2]
+    path = re.split(":/+", place)[-1]
     if scheme in _LOCAL:
         return Path("/" + path.lstrip("/"))
-    return Path.cwd().joinpath(*(part for part in path.split("/") if part not in ("", ".", "..")))
+    parts = [part.replace(":", "_") for part in path.split("/") if part not in ("", ".", "..")]
+    return Path.cwd().joinpath(*parts)

@@ -100,3 +100,29 @@ def test_labels_that_are_not_there_are_explained(source, batch, message):
 def test_labels_that_do_not_fit_the_hidden_state_are_refused(hidden, labels):
     with pytest.raises(ValueError, match="do not fit a hidden state"):
         reader().select(hidden, labels, ALL)
+
+
+def test_one_label_a_sequence_belongs_to_its_last_position_that_is_no_padding():
+    last = reader(positions="last")
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    labels = torch.tensor([1, 2])
+    ends = last.ends({"labels": labels, "attention_mask": mask})
+    rows, _ = last.select(HIDDEN, labels, ALL, ends)
+    assert rows.tolist() == [[2, 3], [10, 11]]
+    # Padded on the left, the last position is the last one.
+    ends = last.ends({"attention_mask": mask.flip(1).bool()})
+    rows, _ = last.select(HIDDEN, labels, ALL, ends)
+    assert rows.tolist() == [[4, 5], [10, 11]]
+    assert reader().ends({"attention_mask": mask}) is None
+    assert last.ends({"attention_mask": mask[0]}) is None
+    assert last.ends((mask, labels)) is None
+
+
+@pytest.mark.parametrize("shift", [True, False])
+@pytest.mark.parametrize("positions", ["all", "last"])
+def test_the_count_of_labelled_positions_is_that_of_selected_rows(positions, shift):
+    chosen = reader(positions=positions, shift=shift)
+    rows, _ = chosen.select(HIDDEN, LABELS, ALL)
+    assert chosen.count({"labels": LABELS}) == len(rows)
+    flat = torch.tensor([4, -1])
+    assert reader().count({"labels": flat}) == 1
