@@ -187,6 +187,8 @@ def _analyze(chosen: argparse.Namespace) -> int:
         )
     for warning in told:
         print(f"lightning-semgeom: {warning.message}", file=sys.stderr)
+    if chosen.threshold is not None or chosen.quantile is not None:
+        print(table, file=sys.stderr)  # says where the columns of numbers were cut
     first = chosen.paths[0]
     out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
     run = run_analysis(chosen.paths, table, chosen.tensor, out)

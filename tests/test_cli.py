@@ -142,10 +142,13 @@ def test_analyze_cuts_numbers_and_leaves_out_rare_values(tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith("lightning-semgeom: AttributeTable: each number is a value of its")
     assert "--threshold or --quantile" in told[0]
-    for cut in (("--quantile", "0.5"), ("--threshold", "4")):
+    for cut, values in (
+        (("--quantile", "0.5"), "<=4.255, >4.255"),
+        (("--threshold", "4"), "<=4, >4"),
+    ):
         assert main_of(*arguments, *cut, "--min-count", "2") == 0
         told = capsys.readouterr()
-        assert told.err == ""
+        assert told.err.splitlines()[1].startswith(f"  size: 2 values ({values}), 2")
         assert [line.split()[1] for line in told.out.splitlines() if line.startswith("unemb")]
     assert main_of(*arguments, "--quantile", "0.5", "--min-count", "13") == 2
     assert "min_count=13 rows or more: 'size' has <=4.255 (12), >4.255 (12)" in (

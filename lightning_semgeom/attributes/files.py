@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_semgeom.attributes.coverage import Column
-from lightning_semgeom.attributes.lines import Line, check_header, read_lines
+from lightning_semgeom.attributes.delimited import Line, check_header, read_lines
 from lightning_semgeom.attributes.numbers import Cut
 from lightning_semgeom.attributes.row_ids import row_id, row_ids
 from lightning_semgeom.attributes.values import columns_of
@@ -22,8 +22,8 @@ def read_columns(path: Path, missing: frozenset[str], cut: Cut | None) -> dict[s
 
     The first column names the rows. Where most of its entries are numbers they are row ids: lines
     may come in any order, and rows without a line are not labelled. Otherwise they are labels, and
-    the first line after the header is row 0. Blank lines are no rows. See `lines.read_lines` for
-    separators and quotes.
+    the first line after the header is row 0. Blank lines are no rows. Separators and quotes are
+    those of `delimited.read_lines`.
 
     Raises:
         FileNotFoundError: if there is no such file.
