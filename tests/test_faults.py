@@ -87,10 +87,11 @@ def probe():
 
 def lonely_table():
     """`name` is a value of its own for each token."""
-    tokens = range(models.TOKENS)
-    return AttributeTable.from_dict(
-        {"name": [str(t) for t in tokens], "half": ["ab"[t % 2] for t in tokens]}
-    )
+    tokens = torch.arange(models.TOKENS)
+    names = tuple(f"token {token}" for token in tokens.tolist())
+    # Not from_dict, which would tell it now.
+    codes = torch.stack([tokens, tokens % 2], dim=1)
+    return AttributeTable(codes, ("name", "half"), (names, ("a", "b")))
 
 
 @dataclass
