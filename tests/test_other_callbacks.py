@@ -161,15 +161,15 @@ class Swapping(pl.Callback):
 
 
 @pytest.mark.parametrize(
-    ("make", "is_back"),
+    ("make", "is_back", "first"),
     [
-        (lambda: WeightAveraging(), True),
-        (lambda: EMAWeightAveraging(decay=0.99), True),
-        (lambda: OnExceptionCheckpoint("nowhere"), True),
-        (Swapping, False),
+        (lambda: WeightAveraging(), True, False),
+        (lambda: EMAWeightAveraging(decay=0.99), True, True),
+        (swa, True, False),
+        (lambda: OnExceptionCheckpoint("nowhere"), True, True),
+        (Swapping, False, False),
     ],
 )
-@pytest.mark.parametrize("first", [True, False])
 @pytest.mark.filterwarnings("ignore:.*fit.ckpt_path=")
 def test_what_stop_after_peak_puts_back_is_measured(tmp_path, caplog, make, is_back, first):
     semgeom = SemanticGeometry(StagedModel.table(), every_n_steps=5)
