@@ -73,7 +73,7 @@ class TrackedSites:
                 if module is not before:
                     shape = self._hold(site, name, module)
                     news.append(f"{site} is '{name}' {list(shape)} now: the model has a new one")
-            except ValueError as fault:
+            except Exception as fault:  # told in the record: a run that trains is not ended
                 self.weights[site] = fault
         for site, held in list(self.hidden.items()):
             name = self._names[site]
@@ -100,7 +100,7 @@ class TrackedSites:
         name = self._names[site]
         try:
             return find(model, wanted, self._num_rows)
-        except ValueError:
+        except Exception:
             # Also where a second candidate came: the one that is measured is still there.
             if name in names and not isinstance(self.weights[site], Exception):
                 return name, names[name]

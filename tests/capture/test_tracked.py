@@ -168,6 +168,22 @@ def test_a_second_candidate_that_comes_later_does_not_end_the_curve(tmp_path):
     assert gaps(callback)[8] == pytest.approx(gap(model.lm_head.weight), abs=1e-6)
 
 
+def test_a_model_that_does_not_answer_any_more_ends_no_run(tmp_path):
+    class Broken(models.TinyModel):
+        def get_output_embeddings(self):
+            if hasattr(self, "more"):
+                raise RuntimeError("no answer")
+            return self.lm_head
+
+        def on_train_batch_start(self, batch, batch_idx):
+            self.more = nn.Identity()
+
+    callback = SemanticGeometry(models.table(), every_n_steps=1)
+    model = Broken()
+    assert fit(tmp_path, model, callback) == []
+    assert gaps(callback)[8] == pytest.approx(gap(model.lm_head.weight), abs=1e-6)
+
+
 def test_a_table_that_is_longer_than_the_head_may_be_cut():
     table = AttributeTable.from_dict({"colour": list("rb") * 8})
     message = r"table has 16 rows, but unembedding 'lm_head' has only 12.*table.first\(12\)"
