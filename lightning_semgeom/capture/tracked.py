@@ -126,9 +126,19 @@ class TrackedSites:
         return shape
 
 
-def _tree(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """All modules with their names, in order."""
-    return list(model.named_modules(remove_duplicate=False))
+def _tree(model: nn.Module) -> list[tuple[str, nn.Module] | None]:
+    """All modules under each of their names, in order; None where one has no more within it."""
+    tree: list[tuple[str, nn.Module] | None] = []
+
+    def walk(module: nn.Module) -> None:
+        for name, child in module._modules.items():
+            if child is not None:
+                tree.append((name, child))
+                walk(child)
+        tree.append(None)
+
+    walk(model)
+    return tree
 
 
 def _gone(name: str) -> ValueError:
