@@ -10,7 +10,7 @@ demo: .venv/demo
 	$(BIN)/lightning-semgeom demo $(OPTIONS)
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
 
 lint: .venv/dev
 	$(BIN)/ruff check .
