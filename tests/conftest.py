@@ -5,7 +5,7 @@ matplotlib.use("agg")
 
 
 def pytest_collection_modifyitems(items):
-    """Tests that share what takes long to make go to one worker: those of a file, or distributed."""
+    """Tests that share what takes long to make go to one worker: those of a file, or folder."""
     for item in items:
         folder = item.path.parent
         shared = folder if folder.name == "distributed" else item.path
