@@ -223,7 +223,7 @@ _PARTS = (
 
 def _are_numbered(path: Path, other: Path) -> bool:
     """Whether names differ in the last number alone, as `model_00001.pt` and `model_00002.pt`."""
-    if path.parent != other.parent or path.suffix != other.suffix:
+    if path.is_dir() or path.parent != other.parent or path.suffix != other.suffix:
         return False
     ours, theirs = (_LAST_NUMBER.fullmatch(p.stem) for p in (path, other))
     return ours is not None and theirs is not None and ours[1] == theirs[1]

@@ -163,12 +163,13 @@ def _megatron(parts: Parts) -> _Opener:
 
 def _only(parts: Parts, told: set[int], advice: str) -> Path:
     """The file of a model that is not cut; `told`: of which parts the names of others tell."""
-    ranks = told | {numbers[0] for numbers in parts.files}
-    missing = sorted(set(range(max(ranks, default=0) + 1)) - {n[0] for n in parts.files})
+    there = {numbers[0] for numbers in parts.files}
+    ranks = range(max(told | there, default=0) + 1)
+    missing = sorted(set(ranks) - there)
     if not missing and len(parts.files) == 1:
         return next(iter(parts.files.values()))
     raise CheckpointError(
-        f"it is cut into parts of model parallelism, {_listed(map(parts.name_of, sorted(ranks)))}"
+        f"it is cut into parts of model parallelism, {_listed(map(parts.name_of, ranks))}"
         f"{_lacking(parts, missing)}. No file has all rows of all weights. {advice}"
     )
 

@@ -20,7 +20,12 @@ from lightning_semgeom.checkpoints.huggingface import (
 )
 from lightning_semgeom.checkpoints.parts import Kind, Parts
 from lightning_semgeom.checkpoints.pickled import step_in_pickled
-from lightning_semgeom.checkpoints.sharded import is_sharded, open_sharded, step_in_sharded
+from lightning_semgeom.checkpoints.sharded import (
+    is_cut_off,
+    is_sharded,
+    open_sharded,
+    step_in_sharded,
+)
 from lightning_semgeom.checkpoints.steps import named_step
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
@@ -49,7 +54,7 @@ class Checkpoint:
             CheckpointError: if it cannot be read.
         """
         self._raise_if_none()
-        if is_sharded(self.path):
+        if self._is_of_shards():
             return open_sharded(self.path)
         if self.parts is not None:
             found = opener_of(self.parts)()
@@ -88,14 +93,17 @@ class Checkpoint:
             )
         return step
 
+    def _is_of_shards(self) -> bool:
+        return is_sharded(self.path) or is_cut_off(self.path)
+
     def _raise_if_none(self) -> None:
         """What names and first bytes tell, in words better than a reader's."""
         repository = hub.repository_of(self.path)
         if self.parts is not None:
             opener_of(self.parts)
-        elif is_sharded(self.path) or model_file(self.path) is not None:
+        elif self._is_of_shards() or model_file(self.path) is not None:
             return
-        elif repository is not None and not self.path.is_file():
+        elif repository is not None and not (self.path.is_file() or self.path.is_symlink()):
             hub.raise_for_missing(repository)
         else:
             raise_if_unreadable(self.path)

@@ -33,8 +33,8 @@ def open_safetensors(path: Path) -> Tensors:
             names = file.keys()
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except SafetensorError as fault:
-        told = _lacking(path) or f"it is cut or no safetensors file ({fault})."
-        raise CheckpointError(told) from None
+        reason = _lacking(path) or fault
+        raise CheckpointError(f"it is cut or no safetensors file ({reason}).") from None
     return Tensors(shapes, read)
 
 
@@ -51,4 +51,4 @@ def _lacking(path: Path) -> str | None:
         return None
     if size >= whole:
         return None
-    return f"it is cut: it has {size} of {whole} bytes. Copy or download it again."
+    return f"it has {size} of {whole} bytes"
