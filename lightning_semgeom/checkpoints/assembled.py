@@ -44,7 +44,8 @@ def _shards(parts: Parts) -> _Opener:
         there = [f"{numbers[0]}" for numbers in parts.files]
         lacking = _listed([parts.name_of(number) for number in missing])
         nor = "" if index.is_file() else f", nor is the index '{index.name}'"
-        what = f"shard {', '.join(there)} of {total}" if there else f"one of {total} shards"
+        shards = "shard" if len(there) == 1 else "shards"
+        what = f"{shards} {', '.join(there)} of {total}" if there else f"one of {total} shards"
         raise CheckpointError(
             f"it is {what}: {lacking} {_are(missing)} not there{nor}. Download or copy what is "
             "missing; a part is not measured as if it were the model."

@@ -91,7 +91,7 @@ def _named(shapes: Mapping[str, Shape], matrices: Mapping[str, Shape], wanted: s
 def _found(matrices: Mapping[str, Shape], num_rows: int, untied: str | None) -> str:
     own = {n: shape for n, shape in matrices.items() if not _is_factor(n) and not _is_frozen(n)}
     large = [name for name, (rows, _) in own.items() if rows >= num_rows]
-    heads = [name for name in large if _last(name) in _HEAD_NAMES]
+    heads = [n for n in large if _last(n) in _HEAD_NAMES and not _is_in_layer(n, own)]
     if heads:
         return _only(matrices, heads, "the unembedding")
     # T5 and Bart have up to three names for the one that encoder and decoder share.
@@ -164,6 +164,17 @@ def _raise_if_adapted(name: str, matrices: Mapping[str, Shape]) -> None:
             f"{_listed(matrices, factors)}. For the figures of both, {_MERGE}; for those of the "
             f"base alone, name it: tensor='{name}'."
         )
+
+
+def _is_in_layer(name: str, own: Mapping[str, Shape]) -> bool:
+    """Whether it is a projection in a numbered layer, of a model with an embedding as wide.
+
+    Those of attention are called `output` in some models, and a short table fits into them.
+    """
+    rows, width = own[name]
+    embeddings = (shape for other, shape in own.items() if _is_embedding(other))
+    numbered = any(part.isdigit() for part in name.split("."))
+    return numbered and rows == width and any(s[1] == width != s[0] for s in embeddings)
 
 
 def _only(matrices: Mapping[str, Shape], candidates: list[str], what: str) -> str:

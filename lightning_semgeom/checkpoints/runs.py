@@ -113,6 +113,8 @@ def _distinct(found: Iterable[tuple[Path, Path]]) -> Iterator[Checkpoint]:
                 continue
             known.add(parts.pattern)
             path = _path_of(parts, path)
+            if not Path(abspath(path)).is_relative_to(abspath(root)):
+                root = path.parent.parent  # a folder of one part was given
         repository = hub.repository_of(path)
         if repository is None:
             yield Checkpoint(path, root, parts)

@@ -11,6 +11,7 @@ from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
 
 _LENGTH = 8  # bytes that tell the length of the header
+_LONGEST = 100_000_000  # as the format allows
 
 
 def open_safetensors(path: Path) -> Tensors:
@@ -44,7 +45,7 @@ def _lacking(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH), "little")
-            header = json.loads(file.read(length)) if length < size else {}
+            header = json.loads(file.read(length)) if length < min(size, _LONGEST) else {}
         ends = [item["data_offsets"][1] for name, item in header.items() if name[:2] != "__"]
         whole = _LENGTH + length + max(ends, default=0)
     except (ValueError, LookupError, TypeError, AttributeError):  # no header at all

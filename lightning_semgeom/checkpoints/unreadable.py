@@ -21,7 +21,8 @@ _START = 512
 
 def finished_name(path: Path) -> str:
     """What the file is called, or will be when its download is done."""
-    return path.stem if path.suffix in _UNFINISHED else path.name
+    unfinished = path.suffix in _UNFINISHED and "." in path.stem
+    return path.stem if unfinished else path.name
 
 
 def raise_if_unreadable(path: Path) -> None:

@@ -201,6 +201,17 @@ def test_an_embedding_stands_for_no_head_that_is_known_to_be_another():
     assert find_tensor(shapes | head, None, 25, "why") == "lm_head.weight"
 
 
+def test_a_projection_in_a_layer_is_no_head_where_a_short_table_fits_into_it():
+    shapes = {"wte.weight": (30, 8), "h.0.attn.output.weight": (8, 8)}
+    assert find_tensor(shapes, None, 5) == "wte.weight"
+    assert find_tensor(shapes | {"output.weight": (30, 8)}, None, 5) == "output.weight"
+    # One that is not in a layer may be the head of as many classes, and so may one of others.
+    assert find_tensor({"wte.weight": (30, 8), "head.weight": (8, 8)}, None, 5) == "head.weight"
+    assert find_tensor({"wte.weight": (30, 8), "m.3.head.weight": (6, 8)}, None, 5) == (
+        "m.3.head.weight"
+    )
+
+
 @pytest.mark.parametrize("name", ["lm_head.weight", "model.embed_tokens.weight"])
 def test_weights_without_entries_are_told_to_be_joined(name):
     shapes = {"norm.weight": (8,), "h.0.weight": (0,), name: (0,)}
