@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.names import find_tensor, site_of
-from lightning_semgeom.checkpoints.runs import Checkpoint, find_checkpoints
-from lightning_semgeom.checkpoints.tensors import CheckpointError
+from lightning_semgeom.checkpoints.runs import find_checkpoints
+from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.history import History
 from lightning_semgeom.measure import Measurement, SitePlan, measure, plan_site
@@ -22,6 +24,7 @@ from lightning_semgeom.recorder import Recorder
 
 NAME = "semgeom"
 _GRAM_SIZE = 96  # as a live run's
+_LAST_NUMBER = re.compile(r"(.*?(?<!-v))\d+")  # Lightning adds -v1 to names that are taken
 
 
 def analyze(
@@ -33,7 +36,9 @@ def analyze(
     """Measure the checkpoints of a run that is over, as SemanticGeometry measures a live one.
 
     Reads Lightning checkpoints, whole or sharded, other folders of torch.distributed.checkpoint,
-    safetensors, folders of `save_pretrained` and files of torch.save, and of each one tensor alone.
+    safetensors, folders of `save_pretrained`, files of torch.save, shards and files of layers, and
+    the Hub's cache, and of each one tensor alone. Parts of a checkpoint are read as the whole, or
+    refused with what is missing.
     Nothing in a pickle is run. The step of each stands in its name or in that of a folder
     (`step-10`, `step=10`, `step10`, `global_step10`, `checkpoint-10`), or inside. A checkpoint that
     cannot be read is left out with a warning.
@@ -50,7 +55,7 @@ def analyze(
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds no checkpoint.
         ValueError: if no checkpoint can be read, or two that differ have one step; the message says
-            which, and why.
+            which, and why. And if `attributes` is no AttributeTable.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -65,12 +70,25 @@ def analyze(
         >>> steps.tolist(), gaps.round(2).tolist()
         ([0, 10, 20], [-1.0, 1.09, 1.8])
     """
+    _check_attributes(attributes)
     folders = {} if folder is None else {NAME: Path(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
     found = analyze_with(paths, {NAME: attributes}, tensor, folders)
     for fault in found.faults:
         warnings.warn(fault, stacklevel=2)
     return found.histories[NAME]
+
+
+def _check_attributes(attributes: object) -> None:
+    if isinstance(attributes, AttributeTable):
+        return
+    advice = "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...})"
+    if isinstance(attributes, str | Path):
+        advice = f"AttributeTable.from_file('{attributes}')"
+    elif isinstance(attributes, Mapping) or hasattr(attributes, "columns"):
+        advice = "AttributeTable.from_dict(attributes)"
+    got = type(attributes).__name__
+    raise ValueError(f"analyze: attributes is an AttributeTable; got a {got}: {advice}.")
 
 
 @dataclass(frozen=True)
@@ -138,13 +156,13 @@ class _Faults:
         if isinstance(fault, ModuleNotFoundError):  # of no checkpoint: all of its kind need it
             raise fault
         named = "" if isinstance(fault, CheckpointError) else f"{type(fault).__name__}: "
-        self.lines.append(f"{checkpoint.path}: {named}{' '.join(str(fault).split())}")
+        self.lines.append(f"{checkpoint}: {named}{' '.join(str(fault).split())}")
 
     def add_flaw(self, checkpoint: Checkpoint, found: Measurement) -> None:
         """Tell why figures are NaN; as in a live run, once."""
         if found.flaw is not None and found.flaw.kind not in self._flaws:
             self._flaws.add(found.flaw.kind)
-            self.lines.append(f"{checkpoint.path}: figures are missing. {found.flaw}")
+            self.lines.append(f"{checkpoint}: figures are missing. {found.flaw}")
 
     def short(self, limit: int = 3) -> str:
         rest = f" And {len(self.lines) - limit} more." if len(self.lines) > limit else ""
@@ -155,27 +173,60 @@ def _by_step(
     checkpoints: Sequence[Checkpoint], tensor: str | None, num_rows: int, faults: _Faults
 ) -> dict[int, Checkpoint]:
     """One checkpoint for each step; copies of the same weights, as last.ckpt is one, count once."""
-    found: dict[int, Checkpoint] = {}
+    by_step: dict[int, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
         step = attempted(checkpoint.step)
         if isinstance(step, Exception):
             faults.add(checkpoint, step)
-            continue
-        other = found.setdefault(step, checkpoint)
-        if other is checkpoint:
-            continue
-        rows, other_rows = (attempted(_rows, c, tensor, num_rows) for c in (checkpoint, other))
+        else:
+            by_step.setdefault(step, []).append(checkpoint)
+    chosen = {step: _one_of(same, step, tensor, num_rows, faults) for step, same in by_step.items()}
+    return {step: checkpoint for step, checkpoint in chosen.items() if checkpoint is not None}
+
+
+def _one_of(
+    checkpoints: Sequence[Checkpoint],
+    step: int,
+    tensor: str | None,
+    num_rows: int,
+    faults: _Faults,
+) -> Checkpoint | None:
+    """The first that can be read, of checkpoints of one step."""
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    found: Checkpoint | None = None
+    unread = []
+    for checkpoint in checkpoints:
+        rows = attempted(_rows, checkpoint, tensor, num_rows)
         if isinstance(rows, Exception):
             faults.add(checkpoint, rows)
-        elif isinstance(other_rows, Exception):
-            faults.add(other, other_rows)
-            found[step] = checkpoint
-        elif not _are_same(rows, other_rows):
+            unread.append(checkpoint)
+        elif found is None:
+            found, first_rows = checkpoint, rows
+        elif not are_same(rows, first_rows):
             raise ValueError(
-                f"'{other.path}' and '{checkpoint.path}' differ, and both are of step {step}. Give "
-                "the checkpoints of one run alone, or move one of the two elsewhere."
+                f"'{found}' and '{checkpoint}' differ, and both are of step {step}. Give the "
+                "checkpoints of one run alone, or move one of the two elsewhere."
+                f"{_PARTS if _are_numbered(found.path, checkpoint.path) else ''}"
             )
+    if found is not None and any(_are_numbered(found.path, other.path) for other in unread):
+        faults.add(found, CheckpointError(f"it is not measured without the others.{_PARTS}"))
+        return None
     return found
+
+
+_PARTS = (
+    " Files of one step whose names differ in the last number may be parts of one checkpoint: if "
+    "they are, join them into one file first."
+)
+
+
+def _are_numbered(path: Path, other: Path) -> bool:
+    """Whether names differ in the last number alone, as `model_00001.pt` and `model_00002.pt`."""
+    if path.is_dir() or path.parent != other.parent or path.suffix != other.suffix:
+        return False
+    ours, theirs = (_LAST_NUMBER.fullmatch(p.stem) for p in (path, other))
+    return ours is not None and theirs is not None and ours[1] == theirs[1]
 
 
 def _measured(
@@ -189,15 +240,8 @@ def _measured(
 def _rows(checkpoint: Checkpoint, tensor: str | None, num_rows: int) -> Tensor:
     """The first `num_rows` rows of the tensor."""
     opened = checkpoint.open()
-    name = find_tensor(opened.shapes, tensor, num_rows)
+    name = find_tensor(opened.shapes, tensor, num_rows, opened.untied)
     rows = opened.read(name, num_rows)
     if not rows.is_floating_point() or rows.element_size() < 2:
         raise CheckpointError(f"'{name}' is {rows.dtype}; expected floats of 16 bits or more.")
     return rows
-
-
-def _are_same(rows: Tensor, other: Tensor) -> bool:
-    """Whether all bits are the same, in NaN, too."""
-    same_kind = rows.dtype == other.dtype and rows.shape == other.shape
-    ours, theirs = (found.contiguous().view(torch.uint8) for found in (rows, other))
-    return same_kind and torch.equal(ours, theirs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from torch import Tensor
 from lightning_semgeom.checkpoints.pickled import open_pickled
 from lightning_semgeom.checkpoints.safetensors import open_safetensors
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
+from lightning_semgeom.checkpoints.unreadable import raise_if_part_unreadable
 
 # Where a folder has several, they hold the same; safetensors are the quicker ones.
 _FILES = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-_STATE = "trainer_state.json"
+_STATE, _CONFIG, _TIED = "trainer_state.json", "config.json", "tie_word_embeddings"
+_NUMBER = re.compile(r"(\d+)-of-(\d+)\.\w+$")
 
 
 def model_file(folder: Path) -> Path | None:
@@ -47,6 +50,21 @@ def step_in_folder(folder: Path) -> int | None:
     return step if isinstance(step, int) else None
 
 
+def untied_in_folder(folder: Path) -> str | None:
+    """Where transformers wrote beside the model that head and embedding are two, in words.
+
+    A model around a language model has a configuration of that inside its own: both have to say so.
+    """
+    file = folder / _CONFIG
+    try:
+        found = _json(file) if file.is_file() else {}
+    except CheckpointError:  # it tells nothing, as one that is not there
+        return None
+    inner = found.get("text_config")
+    told = [d.get(_TIED) for d in (found, inner) if isinstance(d, dict)]
+    return f"its '{_CONFIG}' has {_TIED}: false" if False in told and True not in told else None
+
+
 def _open_index(path: Path) -> Tensors:
     places = _json(path).get("weight_map")
     if not isinstance(places, dict):
@@ -60,17 +78,21 @@ def _open_index(path: Path) -> Tensors:
     for name in sorted(set(places.values())):
         if not (path.parent / name).is_file():
             raise CheckpointError(
-                f"its '{path.name}' names the shard '{name}', which is not there."
+                f"its '{path.name}' names the shard '{name}', which is not there{_others(path)}."
             )
         try:
             shards[name] = open_model_file(path.parent / name)
         except CheckpointError as fault:
             raise CheckpointError(f"in its shard '{name}', {fault}") from None
+    _raise_if_cut(path, set(shards))
     for name, place in places.items():
         if name not in shards[place].shapes:
             raise CheckpointError(
                 f"its '{path.name}' says that '{name}' is in the shard '{place}', which lacks it."
             )
+    # What an index leaves out is in the model, too: a head is not absent because of that.
+    left_out = {name: place for place in shards for name in shards[place].shapes}
+    places = left_out | places
 
     def read(name: str, rows: int) -> Tensor:
         return shards[places[name]].read(name, rows)
@@ -79,7 +101,26 @@ def _open_index(path: Path) -> Tensors:
     return Tensors(shapes, read)
 
 
+def _raise_if_cut(path: Path, names: set[str]) -> None:
+    """An index that names 1 of 2 shards has lost what it had on the other."""
+    for name in sorted(names):
+        number = _NUMBER.search(name)
+        if number and len(names) < int(number[2]):
+            raise CheckpointError(
+                f"its '{path.name}' names {len(names)} of the {int(number[2])} shards that there "
+                f"are by the name of '{name}'."
+            )
+
+
+def _others(path: Path) -> str:
+    """Weights that lie beside an index, in words."""
+    suffix = path.name.removesuffix(".index.json").rpartition(".")[2]
+    found = sorted(file.name for file in path.parent.glob(f"*.{suffix}"))
+    return f"; there is {', '.join(map(repr, found[:4]))}" if found else ""
+
+
 def _json(path: Path) -> dict[str, Any]:
+    raise_if_part_unreadable(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as fault:

@@ -19,6 +19,11 @@ EMBEDDING_NAMES = (
     *("wte", "embed_tokens", "word_embeddings", "embed_in", "shared", "tok_embeddings", "embed"),
     *("embedding", "embeddings", "token_embedding", "token_embeddings", "tok_emb", "tokens_embed"),
 )
+# GPT-NeoX; Megatron
+_HEAD_NAMES = (*HEAD_NAMES, "final_linear", "output_layer")
+_KNOWN = (*_HEAD_NAMES, *EMBEDDING_NAMES)
+# In names of output embeddings; others with "emb" are of inputs or positions.
+_OF_HEADS = ("unemb", "out", "head", "logit", "lm_")
 _LEADING = ("state_dict", "module")
 # PEFT: below the name of a module lie its weight where factors of LoRA are added to it, or the one
 # trained in its place, by the name of the adapter, and the one of before, which does nothing.
@@ -30,10 +35,16 @@ Shape = tuple[int, ...]
 
 def site_of(tensor: str | None) -> str:
     """What records call the tensor that a user names: the unembedding, or what is no such thing."""
-    return "embedding" if tensor is not None and _is_embedding(tensor) else "unembedding"
+    if tensor is None:
+        return "unembedding"
+    last = _last(tensor).lower()
+    by_word = "emb" in last and not any(word in last for word in _OF_HEADS)
+    return "embedding" if _is_embedding(tensor) or by_word else "unembedding"
 
 
-def find_tensor(shapes: Mapping[str, Shape], wanted: str | None, num_rows: int) -> str:
+def find_tensor(
+    shapes: Mapping[str, Shape], wanted: str | None, num_rows: int, untied: str | None = None
+) -> str:
     """The name of the tensor `[rows, d]` to look at.
 
     Without `wanted` it is the only one whose module is called like a head, or else the only one
@@ -43,6 +54,7 @@ def find_tensor(shapes: Mapping[str, Shape], wanted: str | None, num_rows: int) 
         shapes: of all tensors, by name.
         wanted: its name, with or without wrappers, what PEFT adds and the last `.weight`.
         num_rows: rows of the attribute table.
+        untied: why no embedding stands for a head that is absent, in words; None: it may.
 
     Raises:
         CheckpointError: if there is none, or more than one; the message names the candidates. And
@@ -50,7 +62,8 @@ def find_tensor(shapes: Mapping[str, Shape], wanted: str | None, num_rows: int) 
     """
     matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     if wanted is None:
-        found = _found(matrices, num_rows)
+        _raise_if_empty(shapes)
+        found = _found(matrices, num_rows, untied)
         _raise_if_adapted(found, matrices)
         return found
     name = _named(shapes, matrices, wanted)
@@ -76,10 +89,10 @@ def _named(shapes: Mapping[str, Shape], matrices: Mapping[str, Shape], wanted: s
     return same[0]
 
 
-def _found(matrices: Mapping[str, Shape], num_rows: int) -> str:
+def _found(matrices: Mapping[str, Shape], num_rows: int, untied: str | None) -> str:
     own = {n: shape for n, shape in matrices.items() if not _is_factor(n) and not _is_frozen(n)}
     large = [name for name, (rows, _) in own.items() if rows >= num_rows]
-    heads = [name for name in large if _last(name) in HEAD_NAMES]
+    heads = [n for n in large if _last(n) in _HEAD_NAMES and not _is_in_layer(n, own)]
     if heads:
         return _only(matrices, heads, "the unembedding")
     # T5 and Bart have up to three names for the one that encoder and decoder share.
@@ -90,7 +103,7 @@ def _found(matrices: Mapping[str, Shape], num_rows: int) -> str:
     if not embeddings:
         raise CheckpointError(
             f"no tensor was found for the {num_rows} rows of the attribute table: none with as "
-            f"many is called {', '.join(HEAD_NAMES)}, or as an input embedding is. It has "
+            f"many is called {', '.join(_HEAD_NAMES)}, or as an input embedding is. It has "
             f"{_of(own)}. Name the one to look at: tensor='...'."
         )
     name = _only(matrices, shared or embeddings, "the embedding, which stands for a tied head")
@@ -98,9 +111,15 @@ def _found(matrices: Mapping[str, Shape], num_rows: int) -> str:
     alike = [n for n, shape in own.items() if shape == own[name] and _may_be_head(n)]
     if alike:
         raise CheckpointError(
-            f"no tensor is called {', '.join(HEAD_NAMES)}, and '{name}' stands for a tied one, but "
-            f"this may be the head: {_listed(matrices, alike)}. Name the one to look at: "
+            f"no tensor is called {', '.join(_HEAD_NAMES)}, and '{name}' stands for a tied one, "
+            f"but this may be the head: {_listed(matrices, alike)}. Name the one to look at: "
             f"tensor='{alike[0]}'."
+        )
+    if untied is not None:
+        raise CheckpointError(
+            f"no tensor is called {', '.join(_HEAD_NAMES)}, and the embedding '{name}' does not "
+            f"stand for a tied head: {untied}. For the figures of the embedding, name it: "
+            f"tensor='{name}'."
         )
     return name
 
@@ -111,7 +130,7 @@ def _raise_if_untied(embedding: str, matrices: Mapping[str, Shape], num_rows: in
     # A square one is a projection in a layer, as those of attention called `output` are.
     others = {n: s for n, s in matrices.items() if s[0] != width and not _is_frozen(n)}
     for name, (rows, columns) in others.items():
-        if columns == width and _last(name) in HEAD_NAMES and not _is_factor(name):
+        if columns == width and _last(name) in _HEAD_NAMES and not _is_factor(name):
             raise CheckpointError(
                 f"the attribute table has {num_rows} rows, but the head '{name}' has only {rows}. "
                 f"Cut the table, table.first({rows}), or name the tensor to look at: "
@@ -120,10 +139,21 @@ def _raise_if_untied(embedding: str, matrices: Mapping[str, Shape], num_rows: in
     known = set(map(_plain, matrices))
     for name in others:
         module = _module_of_factor(name) if _factor(name) == "lora_B" else ""
-        if module.rpartition(".")[2] in HEAD_NAMES and module not in known:
+        if module.rpartition(".")[2] in _HEAD_NAMES and module not in known:
             raise CheckpointError(
                 f"it holds adapters of the head '{module}' and no weight of it; {_MERGE}."
             )
+
+
+def _raise_if_empty(shapes: Mapping[str, Shape]) -> None:
+    """DeepSpeed ZeRO-3 leaves weights without entries in what each process calls its model."""
+    empty = [n for n, shape in shapes.items() if 0 in shape and _last(n) in _KNOWN]
+    if empty:
+        raise CheckpointError(
+            f"'{empty[0]}' is {list(shapes[empty[0]])}, without entries, as DeepSpeed ZeRO-3 "
+            "leaves what it has cut up. The weights are in zero_pp_rank_*_model_states.pt and the "
+            "optimizer's files beside them: join those with DeepSpeed's zero_to_fp32.py."
+        )
 
 
 def _raise_if_adapted(name: str, matrices: Mapping[str, Shape]) -> None:
@@ -135,6 +165,17 @@ def _raise_if_adapted(name: str, matrices: Mapping[str, Shape]) -> None:
             f"{_listed(matrices, factors)}. For the figures of both, {_MERGE}; for those of the "
             f"base alone, name it: tensor='{name}'."
         )
+
+
+def _is_in_layer(name: str, own: Mapping[str, Shape]) -> bool:
+    """Whether it is a projection in a numbered layer, of a model with an embedding as wide.
+
+    Those of attention are called `output` in some models, and a short table fits into them.
+    """
+    rows, width = own[name]
+    embeddings = (shape for other, shape in own.items() if _is_embedding(other))
+    numbered = any(part.isdigit() for part in name.split("."))
+    return numbered and rows == width and any(s[1] == width != s[0] for s in embeddings)
 
 
 def _only(matrices: Mapping[str, Shape], candidates: list[str], what: str) -> str:

@@ -17,12 +17,14 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
+from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
 
 _ZIP = b"PK\x03\x04"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, pickled
 # Lightning; litgpt and nanoGPT; PyTorch's tutorials; DeepSpeed
 _HOLDERS = ("state_dict", "model", "model_state_dict", "module")
 _STEPS = ("global_step", "step_count")  # Lightning; litgpt
+_PARTS = "mp_world_size"  # DeepSpeed
 
 
 def open_pickled(path: Path) -> Tensors:
@@ -57,7 +59,19 @@ def step_in_pickled(path: Path) -> int | None:
     return next((saved[key] for key in _STEPS if isinstance(saved.get(key), int)), None)
 
 
+def parallel_parts(path: Path) -> int | None:
+    """Of how many parts DeepSpeed says that the file is one; None: it does not say.
+
+    Raises:
+        CheckpointError: if the file cannot be read.
+    """
+    saved = _load(path)
+    found = saved.get(_PARTS) if isinstance(saved, Mapping) else None
+    return found if isinstance(found, int) else None
+
+
 def _load(path: Path) -> Any:
+    raise_if_unreadable(path)
     with path.open("rb") as file:
         start = file.read(len(_BEFORE_ZIP))
     if start == _BEFORE_ZIP:

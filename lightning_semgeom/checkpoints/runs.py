@@ -1,131 +1,100 @@
-"""The checkpoints of a run, and the step of each.
-
-A checkpoint is a file, or a folder that is one checkpoint as a whole. Its step stands in its name,
-in the names of folders around it, or inside.
-"""
+"""The checkpoints of a run, wherever they lie in the folders that are given."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from os.path import abspath
 from pathlib import Path
 
-from lightning_semgeom.checkpoints.huggingface import model_file, open_model_file, step_in_folder
-from lightning_semgeom.checkpoints.pickled import step_in_pickled
-from lightning_semgeom.checkpoints.sharded import METADATA, open_sharded, step_in_sharded
-from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
+from lightning_semgeom.checkpoints import hub
+from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.checkpoints.huggingface import model_file
+from lightning_semgeom.checkpoints.parts import Parts, parts_of
+from lightning_semgeom.checkpoints.sharded import is_cut_off, is_sharded
+from lightning_semgeom.checkpoints.steps import named_step, without_step
+from lightning_semgeom.checkpoints.unreadable import finished_name
 
 _SUFFIXES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 # What lies beside weights and has none: files, and sharded folders as FSDP's `optimizer_0`.
 _OTHER = (
     *("optimizer*", "scheduler*", "scaler*", "rng_state*", "random_states*", "training_args*"),
-    *("*optim_states*", "sampler*", "dl_state_dict*"),
+    *("*optim_states*", "sampler*", "dl_state_dict*", "distrib_optim*"),
+    "layer_*_expert_*_model_states*",  # DeepSpeed's experts, of which none is a head
 )
 _DEPTH = 6  # folders below the one that was given
-# step-10, step=10, step_10, step10, global_step10 and checkpoint-10, as a word of its own.
-_STEP = re.compile(r"(?:^|[^a-z])(?:step[-_=]?|checkpoint-)(\d+)(?![a-z\d])", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Where a checkpoint is."""
-
-    path: Path
-    """Its file or folder."""
-    root: Path
-    """The folder that it was found in, or that holds it where it was given itself."""
-
-    def open(self) -> Tensors:
-        """Its tensors, whatever kind it is.
-
-        Raises:
-            CheckpointError: if it cannot be read.
-        """
-        if _is_sharded(self.path):
-            return open_sharded(self.path)
-        return open_model_file(model_file(self.path) or self.path)
-
-    def step(self) -> int:
-        """The optimizer steps that its weights have had.
-
-        The names of the file and of the folders around it tell it, from the inside to the outside.
-        The outermost one may be the experiment's: what stands in the file goes before it.
-
-        Raises:
-            CheckpointError: if it tells no step, or cannot be read.
-        """
-        root = abspath(self.root)
-        inner = Path(abspath(self.path)).relative_to(root).parts
-        step = _named(reversed(inner))
-        step = self._step_inside() if step is None else step
-        step = _named([Path(root).name]) if step is None else step
-        if step is None:
-            raise CheckpointError(
-                "it tells no step, neither by its name nor inside. Put it into the name of the "
-                "file or of its folder, as in step-100."
-            )
-        return step
-
-    def _step_inside(self) -> int | None:
-        if self.path.is_dir():
-            read = step_in_sharded if _is_sharded(self.path) else step_in_folder
-            return read(self.path)
-        return None if self.path.suffix in (".safetensors", ".json") else step_in_pickled(self.path)
+_LOOKED_AT = 10_000  # files, where there is no checkpoint and something else may tell why
 
 
 def find_checkpoints(paths: Iterable[Path]) -> list[Checkpoint]:
     """The checkpoints that `paths` are, or that the folders among them hold; each file once.
 
-    What is given as a file is always one. Folders are searched for what looks like one, with the
-    folders below them; what belongs to a checkpoint is not searched further.
+    What is given as a file is always one, or a part of one. Folders are searched for what looks
+    like one, with the folders below them; what belongs to a checkpoint is not searched further.
 
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds none; the message names it.
+        ValueError: if a folder is the Hub's cache of several models.
     """
     found = []
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f"no file or folder at '{path}'.")
-        here = list(_given(path))
+        here = list(_distinct(_given(path)))
         if not here:
             raise FileNotFoundError(
                 f"no checkpoint in '{path}': expected files *{', *'.join(_SUFFIXES)}, folders of "
-                "save_pretrained, or sharded folders with '.metadata'."
+                f"save_pretrained, or sharded folders with '.metadata'.{_hint(path)}"
             )
+        _raise_if_several_models(path, here)
         found += here
     # A link, as last.ckpt may be one, has a worse name than what it leads to.
-    found.sort(key=lambda checkpoint: (checkpoint.path.is_symlink(), checkpoint.path))
-    each: dict[Path, Checkpoint] = {}
+    found.sort(key=lambda c: (c.path.is_symlink(), c.path, c.revision or ""))
+    each: dict[tuple[Path, str | None], Checkpoint] = {}
     for checkpoint in found:
-        each.setdefault(checkpoint.path.resolve(), checkpoint)
+        each.setdefault((_identity(checkpoint), checkpoint.revision), checkpoint)
     return list(each.values())
 
 
-def _given(path: Path) -> Iterator[Checkpoint]:
+def _identity(checkpoint: Checkpoint) -> Path:
+    path = Path(abspath(checkpoint.path))
+    # In the Hub's cache steps of the same weights are links to one file.
+    if checkpoint.parts is not None or hub.repository_of(path) is not None:
+        return path.parent.resolve() / path.name
+    return path.resolve()
+
+
+def _given(path: Path) -> Iterator[tuple[Path, Path]]:
+    """What there is to look at, each with the folder that its name counts from."""
     if path.is_file():
-        yield Checkpoint(path, Path(abspath(path)).parent)
+        yield path, Path(abspath(path)).parent
         return
+    if path.name == hub.SNAPSHOTS and hub.is_repository(path.parent):
+        path = path.parent
     whole = _is_whole(path)
-    if whole:
-        yield Checkpoint(path, Path(abspath(path)).parent)
+    if whole or is_cut_off(path):
+        yield path, Path(abspath(path)).parent
     # transformers' Trainer saves the last model into the folder that has all checkpoints.
-    if not whole or (not _is_sharded(path) and _named([Path(abspath(path)).name]) is None):
+    if not whole or (not is_sharded(path) and named_step([Path(abspath(path)).name]) is None):
         for below in _below(path, _DEPTH):
-            yield Checkpoint(below, path)
+            yield below, path
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
     """The checkpoints in a folder, but for the folder itself where it is one."""
+    if hub.is_repository(folder):
+        found = list(_below(folder / hub.SNAPSHOTS, depth - 1))
+        yield from found
+        yield from hub.lacking(folder, found)
+        return
     whole = _is_whole(folder)
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            if _is_whole(path):
-                if not (_is_sharded(path) and _is_other(path)):
+            if _is_whole(path) or is_cut_off(path):
+                if not (is_sharded(path) and _is_other(path)):
                     yield path
             elif depth:
                 yield from _below(path, depth - 1)
@@ -133,22 +102,70 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
             yield path
 
 
+def _distinct(found: Iterable[tuple[Path, Path]]) -> Iterator[Checkpoint]:
+    """Parts once, and a snapshot of the Hub's cache for each step that it is called by."""
+    known: set[Path] = set()
+    names: dict[Path, dict[str, list[str]]] = {}
+    for path, root in found:
+        parts = parts_of(path) if not path.is_dir() else None
+        if parts is not None:
+            if parts.pattern in known:
+                continue
+            known.add(parts.pattern)
+            path = _path_of(parts, path)
+            if not Path(abspath(path)).is_relative_to(abspath(root)):
+                root = path.parent.parent  # a folder of one part was given
+        repository = hub.repository_of(path)
+        if repository is None:
+            yield Checkpoint(path, root, parts)
+            continue
+        if repository not in names:
+            names[repository] = hub.revisions(repository)
+        inside = Path(abspath(root)).is_relative_to(repository)
+        for revision in hub.revisions_of(path, names[repository]):
+            yield Checkpoint(path, repository if inside else root, parts, revision)
+
+
+def _path_of(parts: Parts, given: Path) -> Path:
+    if len(parts.files) == 1:
+        return next(iter(parts.files.values()))
+    return parts.pattern if parts.files else given
+
+
+def _raise_if_several_models(path: Path, found: Iterable[Checkpoint]) -> None:
+    """Models in one cache are runs of their own, but for those whose names differ in the step."""
+    caches = {repository for c in found if (repository := hub.repository_of(c.path)) is not None}
+    names = sorted(cache.name for cache in caches)
+    if len(set(map(without_step, names))) > 1:
+        raise ValueError(
+            f"'{path}' is the Hub's cache of {len(names)} models: {', '.join(names[:8])}"
+            f"{', ...' if len(names) > 8 else ''}. Give the folder of one of them, as in "
+            f"'{path / names[0]}'."
+        )
+
+
+def _hint(folder: Path) -> str:
+    """What there is instead of checkpoints."""
+    files = list(islice(folder.rglob("*"), _LOOKED_AT))
+    cut = [file.name for file in files if finished_name(file) != file.name]
+    states = [file.name for file in files if fnmatchcase(file.name, "*optim_states*")]
+    told = f" It has downloads that have not ended, as '{cut[0]}'." if cut else ""
+    if states:
+        told += f" It has DeepSpeed's states of the optimizer, as '{states[0]}', and no weights."
+    return told
+
+
 def _is_whole(folder: Path) -> bool:
-    return _is_sharded(folder) or model_file(folder) is not None
+    return is_sharded(folder) or model_file(folder) is not None
 
 
-def _is_sharded(path: Path) -> bool:
-    return (path / METADATA).is_file()
-
-
-def _looks_like_weights(file: Path) -> bool:
-    return file.suffix in _SUFFIXES and file.is_file() and not _is_other(file)
+def _looks_like_weights(path: Path) -> bool:
+    """Whether it is one, or the link or the unfinished download of one."""
+    name = finished_name(path)
+    if Path(name).suffix not in _SUFFIXES or _is_other(path):
+        return False
+    return name == path.name or not path.with_name(name).exists()
 
 
 def _is_other(path: Path) -> bool:
     return any(fnmatchcase(path.name, pattern) for pattern in _OTHER)
-
-
-def _named(parts: Iterable[str]) -> int | None:
-    """The step that the first part with one tells; of several in a name the last."""
-    return next((int(steps[-1]) for part in parts if (steps := _STEP.findall(part))), None)

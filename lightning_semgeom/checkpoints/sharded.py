@@ -30,8 +30,9 @@ from torch.serialization import _get_layout
 
 from lightning_semgeom.checkpoints.pickled import step_in_pickled
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
+from lightning_semgeom.checkpoints.unreadable import raise_if_part_unreadable
 
-METADATA = ".metadata"
+METADATA, SHARDS = ".metadata", "*.distcp"
 _STATE = "meta.pt"  # what Lightning keeps beside the shards
 _OWN_CLASSES = (
     *("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "_MEM_FORMAT_ENCODING"),
@@ -56,6 +57,16 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     },
 }
 _BUILT = {value for value in _ALLOWED.values() if is_dataclass(value)}
+
+
+def is_sharded(path: Path) -> bool:
+    """Whether this is such a folder."""
+    return (path / METADATA).is_file()
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether this would be such a folder, if its saving had ended."""
+    return not is_sharded(path) and next(path.glob(SHARDS), None) is not None
 
 
 def open_sharded(folder: Path) -> Tensors:
@@ -86,6 +97,8 @@ def open_sharded(folder: Path) -> Tensors:
         except FileNotFoundError as fault:
             raise CheckpointError(f"its shard '{fault.filename}' is not there.") from None
         except Exception as fault:
+            for shard in sorted(folder.glob(SHARDS)):
+                raise_if_part_unreadable(shard)
             raise CheckpointError(f"a shard is cut or damaged ({fault}).") from None
         return tensor
 
@@ -147,6 +160,12 @@ def _refused(reason: str) -> CheckpointError:
 
 
 def _metadata(folder: Path) -> Metadata:
+    if not (folder / METADATA).exists():
+        raise CheckpointError(
+            f"it has shards of torch.distributed.checkpoint and no '{METADATA}', which is written "
+            "last: its saving or copying has not ended."
+        )
+    raise_if_part_unreadable(folder / METADATA)
     try:
         with (folder / METADATA).open("rb") as file:
             found = _MetadataUnpickler(file).load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -20,3 +21,12 @@ class Tensors:
     """By name, as the checkpoint calls them."""
     read: Callable[[str, int], Tensor]
     """Name of a tensor `[n, d]` and a number of rows m <= n -> its first rows `[m, d]`."""
+    untied: str | None = None
+    """Why a head that is absent is not tied to the input embedding, in words; None: it may be."""
+
+
+def are_same(rows: Tensor, other: Tensor) -> bool:
+    """Whether all bits are the same, in NaN, too."""
+    same_kind = rows.dtype == other.dtype and rows.shape == other.shape
+    ours, theirs = (found.contiguous().view(torch.uint8) for found in (rows, other))
+    return same_kind and torch.equal(ours, theirs)

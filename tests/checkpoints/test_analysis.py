@@ -1,8 +1,10 @@
 import math
 import sys
 import warnings
+from pathlib import Path
 
 import lightning.pytorch as pl
+import pandas
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -158,8 +160,8 @@ def test_each_faulty_file_is_one_warning_with_its_path_and_the_rest_goes_on(tmp_
         "stepless.pt": "it tells no step, neither by its name nor inside.",
         "step-2.ckpt": "it is cut or damaged (PytorchStreamReader failed",
         "step-3.ckpt": "it is no file of torch.save; it begins with b'some tex'.",
-        "step-4.safetensors": "it is cut or no safetensors file (",
-        "step-5.safetensors": "it is cut or no safetensors file (",
+        "step-4.safetensors": "it is cut or no safetensors file (it has 454 of 464 bytes).",
+        "step-5.safetensors": "it is empty (0 bytes): save, copy or download it again.",
         "step-6": "its 'model.safetensors.index.json' names the shard 'model-1-of-2",
         "step-7": "its 'model.safetensors.index.json' is no JSON (",
         "step-8": "its 'model.safetensors.index.json' has no weight_map.",
@@ -191,6 +193,55 @@ def test_where_nothing_can_be_measured_the_error_has_the_reasons(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint could be .*step-0.*step-2.* And 2 more."):
         analyze(tmp_path, models.table(), folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"colour": list("rrbb")}, r"got a dict: AttributeTable.from_dict\(attributes\)"),
+        (
+            pandas.DataFrame({"colour": list("rb")}),
+            r"got a DataFrame: AttributeTable.from_dict\(at",
+        ),
+        ("tokens.csv", r"got a str: AttributeTable.from_file\('tokens.csv'\)"),
+        (Path("tokens.csv"), r"got a PosixPath: AttributeTable.from_file\('tokens.csv'\)"),
+        (list("rrbb"), r"got a list: AttributeTable.from_dict\({'colour': \['red', "),
+        (None, r"got a NoneType: AttributeTable.from_dict\({'colour': \['red', "),
+    ],
+)
+def test_attributes_that_are_no_table_are_told_how_to_become_one(tmp_path, attributes, message):
+    save(tmp_path / "step-1.pt")
+    with pytest.raises(ValueError, match=f"analyze: attributes is an AttributeTable; {message}"):
+        analyze(tmp_path, attributes)
+
+
+@pytest.mark.parametrize("second", [{"lm_head.weight": head(1)}, {"body.weight": torch.ones(3, 3)}])
+def test_files_of_one_step_that_differ_in_the_last_number_may_be_parts(tmp_path, second):
+    for step in (1, 2):
+        save(tmp_path / f"step-{step}/model_00001.pt")
+    torch.save(second, tmp_path / "step-2/model_00002.pt")
+    if "lm_head.weight" in second:
+        with pytest.raises(ValueError, match=r"both are of step 2.* parts of one checkpoint: if"):
+            analyze(tmp_path, models.table())
+        return
+    with pytest.warns(UserWarning, match="step-2/model_0000") as warned:
+        history = analyze(tmp_path, models.table())
+    assert [record.step for record in history] == [1]
+    assert "model_00002.pt: no tensor was found" in str(warned[0].message)
+    assert "model_00001.pt: it is not measured without the others" in str(warned[1].message)
+
+
+def test_copies_that_differ_in_the_last_number_count_once(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"step-2/model_{number}.pt")
+    assert [record.step for record in analyze(tmp_path, models.table())] == [2]
+
+
+def test_a_second_version_by_lightning_is_no_second_part(tmp_path):
+    save(tmp_path / "step=2-v1.ckpt")
+    (tmp_path / "step=2-v2.ckpt").write_text("text")
+    with pytest.warns(UserWarning, match="v2.ckpt: it is no file of torch.save"):
+        assert len(analyze(tmp_path, models.table())) == 1
 
 
 def test_no_path_at_all_is_an_error():

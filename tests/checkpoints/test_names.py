@@ -191,6 +191,51 @@ def test_what_is_named_is_taken_with_its_adapters_left_out(wanted, expected):
     assert find_tensor(shapes, wanted, 25) == expected
 
 
+def test_an_embedding_stands_for_no_head_that_is_known_to_be_another():
+    shapes = {"model.embed_tokens.weight": (30, 8)}
+    assert find_tensor(shapes, None, 25) == "model.embed_tokens.weight"
+    with pytest.raises(CheckpointError, match=r"stand for a tied head: why\. .*'model.embed_tok"):
+        find_tensor(shapes, None, 25, "why")
+    assert find_tensor(shapes, "model.embed_tokens", 25, "why") == "model.embed_tokens.weight"
+    head = {"lm_head.weight": (30, 8)}
+    assert find_tensor(shapes | head, None, 25, "why") == "lm_head.weight"
+
+
+def test_a_projection_in_a_layer_is_no_head_where_a_short_table_fits_into_it():
+    shapes = {"wte.weight": (30, 8), "h.0.attn.output.weight": (8, 8)}
+    assert find_tensor(shapes, None, 5) == "wte.weight"
+    assert find_tensor(shapes | {"output.weight": (30, 8)}, None, 5) == "output.weight"
+    # One that is not in a layer may be the head of as many classes, and so may one of others.
+    assert find_tensor({"wte.weight": (30, 8), "head.weight": (8, 8)}, None, 5) == "head.weight"
+    assert find_tensor({"wte.weight": (30, 8), "m.3.head.weight": (6, 8)}, None, 5) == (
+        "m.3.head.weight"
+    )
+
+
+@pytest.mark.parametrize("name", ["lm_head.weight", "model.embed_tokens.weight"])
+def test_weights_without_entries_are_told_to_be_joined(name):
+    shapes = {"norm.weight": (8,), "h.0.weight": (0,), name: (0,)}
+    with pytest.raises(CheckpointError, match=rf"'{name}' is \[0\], .*ZeRO-3.* zero_to_fp32.py"):
+        find_tensor(shapes, None, 25)
+
+
+@pytest.mark.parametrize(
+    ("name", "site"),
+    [
+        ("token_embed", "embedding"),
+        ("model.word_embed.weight", "embedding"),
+        ("input_embeddings", "embedding"),
+        ("tokens.emb.weight", "embedding"),
+        ("embed_out", "unembedding"),
+        ("output_embeddings", "unembedding"),
+        ("unembed.weight", "unembedding"),
+        ("final_linear", "unembedding"),
+    ],
+)
+def test_input_embeddings_of_other_names_are_no_unembedding(name, site):
+    assert site_of(name) == site
+
+
 def test_the_site_is_the_embedding_where_the_user_names_one():
     assert site_of(None) == "unembedding"
     assert site_of("model.lm_head.weight") == "unembedding"
