@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_semgeom.attributes import AttributeTable
-from lightning_semgeom.attributes.given import check_table
+from lightning_semgeom.attributes.given import check_is_table
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.probe import check_probe
@@ -106,7 +106,8 @@ class SemanticGeometry(pl.Callback):
             "give either attributes or attributes_file, and not both.",
         )
         if attributes is not None:
-            check_table(attributes, "attributes_file=... or AttributeTable.from_file")
+            file = "attributes_file=... or AttributeTable.from_file"
+            check_is_table(attributes, "SemanticGeometry", file)
         _check(
             bool(unembedding or embedding or hidden),
             "there is nothing to capture: unembedding and embedding are False and hidden is empty.",

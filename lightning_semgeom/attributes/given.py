@@ -8,11 +8,12 @@ from os import PathLike
 from lightning_semgeom.attributes.table import AttributeTable
 
 
-def check_table(table: object, from_file: str = "AttributeTable.from_file") -> None:
+def check_is_table(table: object, whose: str, from_file: str = "AttributeTable.from_file") -> None:
     """Raise a ValueError, with advice, unless `table` is an AttributeTable.
 
     Args:
         table: what was given as the argument `attributes`.
+        whose: what has that argument.
         from_file: how a path is given instead.
     """
     if isinstance(table, AttributeTable):
@@ -22,4 +23,5 @@ def check_table(table: object, from_file: str = "AttributeTable.from_file") -> N
         advice = f"{from_file}('{table}')"
     elif isinstance(table, Mapping) or hasattr(table, "columns"):
         advice = "AttributeTable.from_dict(attributes)"
-    raise ValueError(f"attributes is an AttributeTable; got a {type(table).__name__}: {advice}.")
+    got = type(table).__name__
+    raise ValueError(f"{whose}: attributes is an AttributeTable; got a {got}: {advice}.")

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.given import check_is_table
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.names import find_tensor, site_of
 from lightning_semgeom.checkpoints.runs import find_checkpoints
@@ -70,25 +71,13 @@ def analyze(
         >>> steps.tolist(), gaps.round(2).tolist()
         ([0, 10, 20], [-1.0, 1.09, 1.8])
     """
-    _check_attributes(attributes)
+    check_is_table(attributes, "analyze")
     folders = {} if folder is None else {NAME: Path(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
     found = analyze_with(paths, {NAME: attributes}, tensor, folders)
     for fault in found.faults:
         warnings.warn(fault, stacklevel=2)
     return found.histories[NAME]
-
-
-def _check_attributes(attributes: object) -> None:
-    if isinstance(attributes, AttributeTable):
-        return
-    advice = "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...})"
-    if isinstance(attributes, str | Path):
-        advice = f"AttributeTable.from_file('{attributes}')"
-    elif isinstance(attributes, Mapping) or hasattr(attributes, "columns"):
-        advice = "AttributeTable.from_dict(attributes)"
-    got = type(attributes).__name__
-    raise ValueError(f"analyze: attributes is an AttributeTable; got a {got}: {advice}.")
 
 
 @dataclass(frozen=True)
