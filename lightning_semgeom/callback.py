@@ -106,8 +106,7 @@ class SemanticGeometry(pl.Callback):
             "give either attributes or attributes_file, and not both.",
         )
         if attributes is not None:
-            file = "attributes_file=... or AttributeTable.from_file"
-            check_is_table(attributes, "SemanticGeometry", file)
+            check_is_table(attributes, "SemanticGeometry", takes_file=True)
         _check(
             bool(unembedding or embedding or hidden),
             "there is nothing to capture: unembedding and embedding are False and hidden is empty.",

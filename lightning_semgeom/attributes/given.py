@@ -8,19 +8,20 @@ from os import PathLike
 from lightning_semgeom.attributes.table import AttributeTable
 
 
-def check_is_table(table: object, whose: str, from_file: str = "AttributeTable.from_file") -> None:
+def check_is_table(table: object, whose: str, takes_file: bool = False) -> None:
     """Raise a ValueError, with advice, unless `table` is an AttributeTable.
 
     Args:
         table: what was given as the argument `attributes`.
         whose: what has that argument.
-        from_file: how a path is given instead.
+        takes_file: whether there is an argument `attributes_file` for a path.
     """
     if isinstance(table, AttributeTable):
         return
     advice = "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...})"
     if isinstance(table, str | PathLike):
-        advice = f"{from_file}('{table}')"
+        advice = f"AttributeTable.from_file('{table}')"
+        advice = f"attributes_file='{table}', or {advice}" if takes_file else advice
     elif isinstance(table, Mapping) or hasattr(table, "columns"):
         advice = "AttributeTable.from_dict(attributes)"
     got = type(table).__name__
