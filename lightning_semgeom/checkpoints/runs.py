@@ -135,12 +135,12 @@ def _path_of(parts: Parts, given: Path) -> Path:
 def _raise_if_several_models(path: Path, found: Iterable[Checkpoint]) -> None:
     """Models in one cache are runs of their own, but for those whose names differ in the step."""
     caches = {repository for c in found if (repository := hub.repository_of(c.path)) is not None}
-    names = sorted(cache.name for cache in caches)
+    names = [cache.name for cache in sorted(caches)]
     if len(set(map(without_step, names))) > 1:
         raise ValueError(
             f"'{path}' is the Hub's cache of {len(names)} models: {', '.join(names[:8])}"
             f"{', ...' if len(names) > 8 else ''}. Give the folder of one of them, as in "
-            f"'{path / names[0]}'."
+            f"'{min(caches)}'."
         )
 
 
