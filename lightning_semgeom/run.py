@@ -66,6 +66,7 @@ class Run:
         self._ranks = ranks
         self._faults = Faults(on_error, is_first=ranks.rank == 0)
         self._unwritten: Exception | None = None
+        self._told: set[str] = set()
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
         self._hidden = HiddenFigures(table, gram_size)
         self._exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
@@ -142,7 +143,9 @@ class Run:
             return self._weights.measure(owned, self._unwritten)
 
     def _look_again(self, model: pl.LightningModule, step: int) -> None:
-        news = self._capture.look_again(model)
+        # A model that gets new modules in each step is told once.
+        news = [text for text in self._capture.look_again(model) if text not in self._told]
+        self._told.update(news)
         if news:
             self.say(f"from step {step} on {'; '.join(news)}.")
 

@@ -69,7 +69,9 @@ class TrackedSites:
         names, news = module_names(model), []
         for site, before in list(self.weights.items()):
             try:
-                name, module = self._found(site, model, names)
+                name, module, doubt = self._found(site, model, names)
+                if doubt is not None:
+                    news.append(f"{site} is '{name}' still, although {doubt}")
                 if module is not before:
                     shape = self._hold(site, name, module)
                     news.append(f"{site} is '{name}' {list(shape)} now: the model has a new one")
@@ -95,15 +97,16 @@ class TrackedSites:
 
     def _found(
         self, site: str, model: nn.Module, names: dict[str, nn.Module]
-    ) -> tuple[str, nn.Module]:
+    ) -> tuple[str, nn.Module, Exception | None]:
+        """Name and module, and why it may not be the one that is meant any more."""
         wanted, find = self._searches[site]
         name = self._names[site]
         try:
-            return find(model, wanted, self._num_rows)
-        except Exception:
-            # Also where a second candidate came: the one that is measured is still there.
+            return *find(model, wanted, self._num_rows), None
+        except Exception as fault:
+            # As where a second candidate came: the one that is measured is still there.
             if name in names and not isinstance(self.weights[site], Exception):
-                return name, names[name]
+                return name, names[name], fault
             raise _gone(name) from None
 
     def _hold(self, site: str, name: str, module: nn.Module) -> tuple[int, int]:
