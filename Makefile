@@ -9,11 +9,13 @@ OPTIONS ?=
 demo: .venv/demo
 	$(BIN)/lightning-semgeom demo $(OPTIONS)
 
-# Jobs of several processes have the machine for themselves.
+# Jobs of several processes and the demo have the machine for themselves.
+ALONE := tests/distributed tests/test_demo.py
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/distributed \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore %) \
 		--cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest tests/distributed --cov --cov-append --cov-report=term
+	$(BIN)/python -m pytest $(ALONE) --cov --cov-append --cov-report=term
 
 lint: .venv/dev
 	$(BIN)/ruff check .
