@@ -13,7 +13,7 @@ demo: .venv/demo
 ALONE := tests/distributed tests/test_demo.py
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ALONE:%=--ignore %) \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore %) \
 		--cov --cov-report= --cov-fail-under=0
 	$(BIN)/python -m pytest $(ALONE) --cov --cov-append --cov-report=term
 
