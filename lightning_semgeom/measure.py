@@ -22,6 +22,7 @@ from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.spectrum import spectrum_from_sums
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, mean_sums, row_sums
 from lightning_semgeom.picture import SitePicture, labels_of
+from lightning_semgeom.record import mean_of_known
 
 SIMILARITIES = ("gap", "z", "within", "between", "strength", "partial_gap")
 SPECTRUM = ("asymmetry", "participation_ratio", "effective_rank")
@@ -129,9 +130,9 @@ def measured(sums: RowSums, plan: SitePlan, mean: MeanSums) -> Measurement:
     within = figures["within_value"]
     values: dict[str, float] = {}
     for metric in SIMILARITIES:
-        column = figures[metric]
-        values[metric] = column.nanmean().item()
-        values |= {f"{metric}/{a}": v for a, v in zip(names, column.tolist(), strict=True)}
+        column = figures[metric].tolist()
+        values[metric] = mean_of_known(column)
+        values |= {f"{metric}/{a}": v for a, v in zip(names, column, strict=True)}
     if sums.second is not None:
         figures = spectrum_from_sums(sums.count, sums.second[0], centered=True)
         values |= {metric: figures[metric].item() for metric in SPECTRUM}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isnan, nan
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,9 @@ class Milestones:
 def picture_file(site: str, step: int) -> str:
     """Where the picture of `site` at `step` usually is, relative to the history's folder."""
     return f"pictures/{site}/{step:08d}.npz"
+
+
+def mean_of_known(numbers: Iterable[float]) -> float:
+    """The mean of those that are not NaN, added up in their order; NaN if none is."""
+    known = [number for number in numbers if not isnan(number)]
+    return sum(known) / len(known) if known else nan

@@ -109,7 +109,8 @@ class Probe:
                 batch = model._on_before_batch_transfer(batch, dataloader_idx=0)
                 batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             self._hidden.arm(batch, share)
-            positions = self._reader.count(batch)
+            # Known of kept batches; a GPU would have to be waited for.
+            positions = self._reader.count(batch) if self._kept is None else 0
             arguments: tuple[Any, ...] = (batch, index)
             if takes_iterator:
                 arguments = (iter([(batch, index, 0)]),)

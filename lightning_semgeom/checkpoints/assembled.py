@@ -7,12 +7,13 @@ weight was cut along its rows, its columns or not at all is known to the code th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
+from lightning_semgeom.capture.names import listed
 from lightning_semgeom.checkpoints.huggingface import open_model_file
 from lightning_semgeom.checkpoints.parts import Kind, Parts, mp_ranks
 from lightning_semgeom.checkpoints.pickled import open_pickled, parallel_parts
@@ -42,7 +43,7 @@ def _shards(parts: Parts) -> _Opener:
     index = parts.pattern.with_name(f"{stem}.{suffix}.index.json")
     if missing:
         there = [f"{numbers[0]}" for numbers in parts.files]
-        lacking = _listed([parts.name_of(number) for number in missing])
+        lacking = listed([parts.name_of(number) for number in missing], limit=4)
         nor = "" if index.is_file() else f", nor is the index '{index.name}'"
         shards = "shard" if len(there) == 1 else "shards"
         what = f"{shards} {', '.join(there)} of {total}" if there else f"one of {total} shards"
@@ -131,7 +132,7 @@ def _deepspeed(parts: Parts) -> _Opener:
             missing = range(1, total)
             raise CheckpointError(
                 f"it is one of {total} parts of model parallelism, as it says itself; "
-                f"{_listed(map(parts.name_of, missing))} {_are(missing)} not there. Join them "
+                f"{listed(map(parts.name_of, missing))} {_are(missing)} not there. Join them "
                 "first, with what wrote them."
             )
         return replace(open_pickled(file), untied=None if total == 1 else _ONE_OF_SEVERAL)
@@ -170,7 +171,7 @@ def _only(parts: Parts, told: set[int], advice: str) -> Path:
     if not missing and len(parts.files) == 1:
         return next(iter(parts.files.values()))
     raise CheckpointError(
-        f"it is cut into parts of model parallelism, {_listed(map(parts.name_of, ranks))}"
+        f"it is cut into parts of model parallelism, {listed(map(parts.name_of, ranks))}"
         f"{_lacking(parts, missing)}. No file has all rows of all weights. {advice}"
     )
 
@@ -189,7 +190,7 @@ def _ranks(parts: Parts) -> _Opener:
     missing = parts.missing()
     if missing:
         raise CheckpointError(
-            f"its name is of the file of one process, and {_listed(map(parts.name_of, missing))} "
+            f"its name is of the file of one process, and {listed(map(parts.name_of, missing))} "
             f"{_are(missing)} not there: it may be a part. Get the others, too; if it is the whole "
             "model, give it a name without a rank."
         )
@@ -226,17 +227,11 @@ def _opened(file: Path) -> Tensors:
 def _lacking(parts: Parts, missing: Sequence[int]) -> str:
     if not missing:
         return ""
-    return f", of which {_listed(map(parts.name_of, missing))} {_are(missing)} not there"
+    return f", of which {listed(map(parts.name_of, missing))} {_are(missing)} not there"
 
 
 def _are(numbers: Sequence[int]) -> str:
     return "is" if len(numbers) == 1 else "are"
-
-
-def _listed(names: Iterable[str], limit: int = 4) -> str:
-    shown = [f"'{name}'" for name in names]
-    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + rest
 
 
 _OPENERS: dict[Kind, Callable[[Parts], _Opener]] = {
