@@ -4,7 +4,7 @@ from many_runs import markdown, paired_difference, spread
 from preserve_regimes import NAMES
 from preserve_text import NAMES as TEXT_NAMES
 
-from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
+from lightning_semgeom.show.plots.style import COLOURS, GREY, new_figure
 
 FIGURES = {
     "loss": lambda run, end: end["loss"],

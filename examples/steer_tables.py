@@ -9,7 +9,7 @@ import statistics
 import numpy as np
 from many_runs import markdown, paired_difference, spread
 
-from lightning_semgeom.plots.style import COLOURS, GREY, new_figure
+from lightning_semgeom.show.plots.style import COLOURS, GREY, new_figure
 
 NAMES = {"factored": "S1 factored", "latent": "S2 latent"}
 MOMENTS = ("init", "peak", "end")

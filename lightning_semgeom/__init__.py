@@ -10,8 +10,8 @@ from lightning_semgeom.geometry.directions import Direction, directions
 from lightning_semgeom.geometry.partial import partial_gap
 from lightning_semgeom.geometry.similarity import AttributeSimilarity, attribute_similarity
 from lightning_semgeom.geometry.spectrum import Spectrum, spectrum
-from lightning_semgeom.history import History
-from lightning_semgeom.phases import PhaseDetector
+from lightning_semgeom.record.history import History
+from lightning_semgeom.record.phases import PhaseDetector
 from lightning_semgeom.training.alignment import AttributeAlignment
 from lightning_semgeom.training.anchor import GramAnchor
 from lightning_semgeom.training.dispersion import GramDispersion

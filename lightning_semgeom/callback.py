@@ -17,14 +17,14 @@ from lightning_semgeom.attributes.given import check_is_table
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.probe import check_probe
+from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.schedule import schedule_of
 from lightning_semgeom.capture.updates import averaged_by, updates_of
-from lightning_semgeom.history import History
-from lightning_semgeom.loggers import kind_of, log_monitored
-from lightning_semgeom.phases import PhaseDetector
-from lightning_semgeom.ranks import Ranks
-from lightning_semgeom.recorder import Recorder
+from lightning_semgeom.record.history import History
+from lightning_semgeom.record.phases import PhaseDetector
+from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.run import Run
+from lightning_semgeom.show.loggers import kind_of, log_monitored
 
 
 class SemanticGeometry(pl.Callback):

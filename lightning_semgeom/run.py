@@ -15,16 +15,16 @@ from lightning_semgeom.attributes.codes import fingerprint
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange
+from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.schedule import Schedule
 from lightning_semgeom.capture.updates import Updates, updates_of
-from lightning_semgeom.dashboard import Dashboard
 from lightning_semgeom.faults import Faults, UndefinedError, attempted
-from lightning_semgeom.hidden import HiddenFigures
-from lightning_semgeom.loggers import alert, log_record, run_folder, store_of
-from lightning_semgeom.measure import Measurement
-from lightning_semgeom.ranks import Ranks
-from lightning_semgeom.recorder import Recorder
-from lightning_semgeom.weights import WeightFigures
+from lightning_semgeom.measure.hidden import HiddenFigures
+from lightning_semgeom.measure.site import Measurement
+from lightning_semgeom.measure.weights import WeightFigures
+from lightning_semgeom.record.recorder import Recorder
+from lightning_semgeom.show.dashboard import Dashboard
+from lightning_semgeom.show.loggers import alert, log_record, run_folder, store_of
 
 Answer = TypeVar("Answer")
 

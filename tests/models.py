@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable
-from lightning_semgeom.picture import SitePicture
+from lightning_semgeom.record.picture import SitePicture
 
 TOKENS, WIDTH = 12, 8
 

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_semgeom import AttributeTable, History, SemanticGeometry
-from lightning_semgeom.record import Record
-from lightning_semgeom.recorder import Recorder
+from lightning_semgeom.record.record import Record
+from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.settings.factored import FactoredData, FactoredModel, factored_attributes
 from tests import models
 

@@ -14,11 +14,11 @@ from torch import nn
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.probe import Probe
+from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows, gathered_flat_parameters, owned_rows
 from lightning_semgeom.capture.sites import site_weight
 from lightning_semgeom.capture.tracked import TrackedSites
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.ranks import Ranks
 
 
 class Capture:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.capture.activations import HiddenRows
-from lightning_semgeom.ranks import Ranks
+from lightning_semgeom.capture.ranks import Ranks
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _FAILED = -1

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import flat_units
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.ranks import Ranks
 
 Found = dict[str, HiddenRows | Exception]
 

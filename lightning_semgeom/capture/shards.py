@@ -16,7 +16,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-from lightning_semgeom.ranks import Ranks
+from lightning_semgeom.capture.ranks import Ranks
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,6 @@ class GeometryMetric(Metric):
             val: what `compute` or `forward` gave, or several of them for curves; None: compute now.
             ax: where to draw; None for a new figure.
         """
-        from lightning_semgeom.plots.metrics import draw_values
+        from lightning_semgeom.show.plots.metrics import draw_values
 
         return draw_values(self.compute() if val is None else val, self.plotted, ax)

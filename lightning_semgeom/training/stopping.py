@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.phases import PhaseDetector
+from lightning_semgeom.record.phases import PhaseDetector
 
 
 class StopAfterPeak(pl.Callback):

@@ -19,7 +19,7 @@ from lightning_semgeom import AttributeTable
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.sums import mean_sums, row_sums
-from lightning_semgeom.measure import measure, plan_site
+from lightning_semgeom.measure.site import measure, plan_site
 
 NUM_VALUES = [2, 4, 12, 40, 200]
 

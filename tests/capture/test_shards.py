@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import owned_rows
 from lightning_semgeom.capture.sites import find_embedding, find_unembedding, site_shape
-from lightning_semgeom.ranks import Ranks
 
 
 @given(rows=st.integers(0, 40), size=st.integers(1, 9))

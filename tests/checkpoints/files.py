@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lightning_semgeom.measure import measure, plan_site
+from lightning_semgeom.measure.site import measure, plan_site
 from tests import models
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable, History, SemanticGeometry, analyze
 from lightning_semgeom.checkpoints.analysis import analyze_with
-from lightning_semgeom.measure import metric_keys
+from lightning_semgeom.record.keys import metric_keys
 from tests import models
 from tests.checkpoints.files import head, save
 

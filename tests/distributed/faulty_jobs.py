@@ -10,9 +10,9 @@ from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from lightning_semgeom.capture.activations import HiddenCapture
 from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import owned_rows
-from lightning_semgeom.measure import site_sums
-from lightning_semgeom.ranks import Ranks
+from lightning_semgeom.measure.site import site_sums
 from tests.distributed import models
 from tests.distributed.jobs import geometry
 from tests.models import Returning
@@ -57,7 +57,7 @@ def one_process_fails(folder, rank, size, labels=(2,), sums=(2,), model=None, **
     """Train while the second process fails; answer with the end of it as well."""
     with warnings.catch_warnings(record=True) as caught, pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("always")
-        patch.setattr("lightning_semgeom.weights.site_sums", failing_sums(rank, sums))
+        patch.setattr("lightning_semgeom.measure.weights.site_sums", failing_sums(rank, sums))
         model = model or models.LearningModel()
         callback = geometry(labels=failing_labels(rank, labels), **options)
         trainer = trainer_of(folder, size, callback)

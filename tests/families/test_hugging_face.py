@@ -10,7 +10,8 @@ import torch
 from lightning_semgeom import SemanticGeometry
 from lightning_semgeom.capture.names import find_hidden
 from lightning_semgeom.capture.sites import find_embedding, find_unembedding
-from lightning_semgeom.measure import measure, metric_keys, plan_site
+from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.record.keys import metric_keys
 from tests import models, oracles
 from tests.families.models import FAMILIES, PADDED, TOKENS, Tuned, loader, mean_rows, table
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from lightning_semgeom import SemanticGeometry
 from lightning_semgeom.capture.sites import find_embedding, find_unembedding, site_weight
-from lightning_semgeom.measure import measure, plan_site
+from lightning_semgeom.measure.site import measure, plan_site
 from tests import models, oracles
 from tests.families.models import PADDED, TOKENS, WIDTH, Tuned, loader, mean_rows, table
 

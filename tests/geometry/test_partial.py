@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightning_semgeom import AttributeTable, attribute_similarity
 from lightning_semgeom.geometry.partial import MAX_JOINT_VALUES, joint_values, partial_gap
-from lightning_semgeom.measure import measure, plan_site
+from lightning_semgeom.measure.site import measure, plan_site
 from tests import oracles
 
 

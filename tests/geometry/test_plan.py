@@ -13,7 +13,7 @@ from lightning_semgeom.geometry.partial import joint_values, partial_gap
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
-from lightning_semgeom.measure import measure, plan_site
+from lightning_semgeom.measure.site import measure, plan_site
 from tests import oracles
 
 

@@ -26,7 +26,7 @@ from lightning_semgeom.geometry.classes import class_means
 from lightning_semgeom.geometry.gram import cell_gram
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.sums import mean_sums, row_sums
-from lightning_semgeom.measure import measure, plan_site
+from lightning_semgeom.measure.site import measure, plan_site
 from tests import oracles
 
 NUM_VALUES = [3, 2]

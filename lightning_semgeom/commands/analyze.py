@@ -1,0 +1,102 @@
+"""The analysis of checkpoints as the command does it: with a control, a picture and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
+from lightning_semgeom.record.history import History
+from lightning_semgeom.show.plots import timeline
+from lightning_semgeom.show.report import CONTROL, find_runs, write_report
+
+_CONTROL_SEED = 0
+
+
+@dataclass(frozen=True)
+class AnalysisRun:
+    """What an analysis leaves."""
+
+    history: History
+    control: History
+    """The same with shuffled attributes."""
+    faults: list[str]
+    """What was wrong with checkpoints, one line each."""
+
+
+def run_analysis(
+    paths: Sequence[Path], table: AttributeTable, tensor: str | None, out: Path
+) -> AnalysisRun:
+    """Measure the checkpoints of a run with attributes and control, and draw what was found.
+
+    Args:
+        paths: checkpoints, or folders that hold some.
+        table: the attributes.
+        tensor: name of the weight; None: it is found.
+        out: where histories, timeline and page go.
+
+    Raises:
+        FileNotFoundError, ValueError: as `analyze` does.
+        ModuleNotFoundError: if what draws is not installed.
+        OSError: if `out` cannot be written.
+    """
+    for package in ("matplotlib", "plotly"):
+        import_module(package)  # better told now than after an hour of reading
+    control = NAME + CONTROL
+    tables = {NAME: table, control: table.shuffled(_CONTROL_SEED)}
+    found = analyze_with(paths, tables, tensor, {name: out / name for name in tables})
+    run = AnalysisRun(found.histories[NAME], found.histories[control], found.faults)
+    picture, _ = timeline(run.history, run.control)
+    picture.savefig(out / "timeline.png", dpi=110)
+    write_report(find_runs([out / NAME]), out / "report.html")
+    return run
+
+
+def attributes_of(
+    named: str,
+    tokenizer: Path | None,
+    min_count: int | None = None,
+    threshold: float | None = None,
+    quantile: float | None = None,
+) -> AttributeTable:
+    """The table of a file, or one that a tokenizer's vocabulary gives: `surface` or `python`.
+
+    Args:
+        named: path of the file, or one of the two words.
+        tokenizer: path of a tokenizer.json, or of a folder with one.
+        min_count: fewest rows of a value; None: as the maker of the table has it.
+        threshold: where to cut a file's columns of numbers.
+        quantile: at which quantile to cut them instead.
+
+    Raises:
+        FileNotFoundError: if a file is not there.
+        ValueError: if a file cannot be read, the tokenizer is missing, or there is nothing to cut.
+    """
+    makers = {"surface": AttributeTable.surface, "python": AttributeTable.python_tokens}
+    if named in makers and tokenizer is None:
+        raise ValueError(f"--attributes {named} is about a vocabulary: give its --tokenizer, too.")
+    if named in makers and (threshold is not None or quantile is not None):
+        raise ValueError(
+            f"--attributes {named} has no columns of numbers: --threshold and --quantile cut those "
+            "of a file."
+        )
+    vocabulary = None if tokenizer is None else _tokenizer(tokenizer)
+    if named in makers:
+        return makers[named](vocabulary, **({} if min_count is None else {"min_count": min_count}))
+    return AttributeTable.from_file(named, vocabulary, min_count or 1, threshold, quantile)
+
+
+def _tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no tokenizer at '{file}'.")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as fault:  # tokenizers raises nothing more special
+        raise ValueError(f"'{file}' cannot be read as a tokenizer: {fault}.") from None

@@ -1,0 +1,1 @@
+"""Rows and a table of attributes in, the figures of a site out."""

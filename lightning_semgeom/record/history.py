@@ -1,0 +1,293 @@
+"""The record on disk: one JSON line a capture, readable while training runs and after a crash."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from itertools import count
+from math import isnan, nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_semgeom.record.lines import LineReader, LineWriter
+from lightning_semgeom.record.packing import packed_records, unpacked_records
+from lightning_semgeom.record.picture import SitePicture
+from lightning_semgeom.record.record import Milestones, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FILE_NAME = "history.jsonl"
+PICTURE_FOLDER = "pictures"
+
+
+class History:
+    """All records of a run, in memory and, once `open` was called, in `<folder>/history.jsonl`.
+
+    Numbers that are not finite are null in the file and NaN when read. A line of the file has what
+    is new since the line before; `lightning_semgeom.record.lines` says how.
+
+    Example:
+        >>> history = History()
+        >>> history.append(Record(0, {"semgeom/gap": 0.0}))
+        >>> history.append(Record(1, {"semgeom/gap": 0.2}))
+        >>> history.curve("semgeom/gap")
+        (array([0, 1]), array([0. , 0.2]))
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self._records: list[Record] = []
+        self._keys: dict[str, None] = {}
+        self._stale = False
+        self._writer = LineWriter()
+        self._came_from: Path | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> History:
+        """Read a history from its file, or from the folder that holds it.
+
+        A cut last line, as a crash leaves it, is dropped with a warning.
+
+        Raises:
+            FileNotFoundError: if there is no history.
+            ValueError: if another line cannot be read; the message names it.
+        """
+        file = Path(path)
+        file = file / FILE_NAME if file.is_dir() else file
+        if not file.is_file():
+            raise FileNotFoundError(f"no history at '{file}'.")
+        history = cls()
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        reader = LineReader()
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = reader.record(line)
+            except (ValueError, KeyError, TypeError, AttributeError) as fault:
+                if number < len(lines):
+                    raise ValueError(f"{file}, line {number}: not a record ({fault}).") from None
+                warnings.warn(f"{file}: the cut last line {number} was dropped.", stacklevel=2)
+                break
+            history.append(record)
+        history.folder = file.parent
+        return history
+
+    def open(self, folder: Path) -> None:
+        """Write to `folder` from now on, beginning with the records that are here already.
+
+        Records that a checkpoint brought replace what the file has: this cuts it back to the
+        checkpoint's step. Where that was saved in another folder, its pictures are copied from
+        there. What another run left in `folder` is kept in `earlier.1` and so on.
+
+        Raises:
+            OSError: if the folder cannot be written.
+        """
+        self.folder = folder
+        self._stale = True
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self._records:
+            _put_aside(folder)
+        elif self._came_from not in (None, folder.resolve()):
+            self._bring_pictures(self._came_from, folder)
+        self._rewrite(folder / FILE_NAME)
+
+    def append(self, record: Record) -> None:
+        """Add a record, to the file too where one is open.
+
+        Raises:
+            ValueError: if its step is not after the last one.
+            OSError: if the file cannot be written; the record is in memory even then, and gets
+                into the file with the next one that can be.
+        """
+        if self._records and record.step <= self._records[-1].step:
+            raise ValueError(
+                f"steps must increase: {record.step} came after {self._records[-1].step}."
+            )
+        self._records.append(record)
+        self._keys |= dict.fromkeys(record.values)
+        if self.folder is None:
+            return
+        file = self.folder / FILE_NAME
+        if self._stale:
+            self._rewrite(file)
+            return
+        self._stale = True  # a write that fails half way must not be appended to
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(self._writer.line(record))
+        self._stale = False
+
+    def replace_last(self, record: Record) -> None:
+        """Put `record` in the place of the last one, of the same step.
+
+        Raises:
+            OSError: if the file cannot be written.
+        """
+        self._records[-1] = record
+        if self.folder is not None:
+            self._stale = True
+            self._rewrite(self.folder / FILE_NAME)
+
+    def _bring_pictures(self, source: Path, folder: Path) -> None:
+        """Copy the pictures that the records name; a record forgets those that are gone."""
+        for index, record in enumerate(self._records):
+            kept = {}
+            for site, file in record.pictures.items():
+                if not (source / file).is_file():
+                    continue
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / file, folder / file)
+                kept[site] = file
+            self._records[index] = replace(record, pictures=kept)
+
+    def _rewrite(self, file: Path) -> None:
+        """Put all records into the file at once: a crash leaves the old one or the new one."""
+        whole = file.with_suffix(".tmp")
+        self._writer = LineWriter()
+        whole.write_text("".join(map(self._writer.line, self._records)), encoding="utf-8")
+        whole.replace(file)
+        self._stale = False
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """All records, oldest first."""
+        return tuple(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all records, in order."""
+        return list(self._keys)
+
+    @property
+    def sites(self) -> list[str]:
+        """The sites' names, in order."""
+        return list(dict.fromkeys(site for site, _ in map(self._split, self.keys) if site))
+
+    def attributes(self, site: str) -> list[str]:
+        """The attributes whose gap was taken at `site`, in order."""
+        metrics = [metric for where, metric in map(self._split, self.keys) if where == site]
+        return [metric.removeprefix("gap/") for metric in metrics if metric.startswith("gap/")]
+
+    def key(self, site: str, metric: str) -> str:
+        """The key of a site's metric, such as `gap` or `gap/colour`.
+
+        Raises:
+            KeyError: if there is none; the message lists close ones.
+        """
+        key = f"{self._name}_{site}/{metric}"
+        if key not in self._keys:
+            raise KeyError(self._unknown(f"{site}/{metric}"))
+        return key
+
+    def milestones(self, site: str, attribute: str) -> Milestones:
+        """When the structure of an attribute appeared, peaked and was gone, as last known."""
+        keys = [f"{self._name}_{site}/{found.name}/{attribute}" for found in fields(Milestones)]
+        # A run that goes on may not follow the attribute any more.
+        last = next((r.values for r in reversed(self._records) if keys[0] in r.values), {})
+        steps = [last.get(key, nan) for key in keys]
+        return Milestones(*(None if isnan(step) else int(step) for step in steps))
+
+    def curve(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Steps int64 `[n]` and values fp64 `[n]` of one key.
+
+        Raises:
+            KeyError: if no record has the key; the message lists close ones.
+        """
+        if key not in self._keys:
+            raise KeyError(self._unknown(key))
+        steps = np.array([record.step for record in self._records], dtype=np.int64)
+        values = np.array([record.values.get(key, nan) for record in self._records])
+        return steps, values
+
+    def picture(self, site: str, step: int) -> SitePicture:
+        """What pictures of `site` at `step` draw.
+
+        Raises:
+            KeyError: if none was kept then; the message lists the steps that have one.
+        """
+        kept = {r.step: r.pictures[site] for r in self if site in r.pictures}
+        if self.folder is None:
+            raise KeyError(f"no picture of '{site}': the history is not on disk, or not from here.")
+        if step not in kept:
+            raise KeyError(f"no picture of '{site}' at step {step}; there are {sorted(kept)}.")
+        return SitePicture.load(self.folder / kept[step])
+
+    def picture_steps(self, site: str) -> list[int]:
+        """The steps at which a picture of `site` was kept."""
+        return [record.step for record in self if site in record.pictures]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a record, `step` as its index."""
+        import pandas as pd
+
+        index = pd.Index([record.step for record in self], name="step")
+        return pd.DataFrame([dict(record.values) for record in self], index=index)
+
+    def plot(
+        self, site: str | None = None, ax: Axes | None = None
+    ) -> tuple[Figure, Axes | np.ndarray]:
+        """Gaps, phases and asymmetry over log steps (needs matplotlib).
+
+        Args:
+            site: whose gaps to draw into `ax`; None: the first one's.
+            ax: where to draw gaps alone; None: a new figure with all sites.
+
+        Returns:
+            The figure, and its axes `[2, sites]` or `ax`.
+        """
+        from lightning_semgeom.show.plots.timeline import draw_gaps, timeline
+
+        if ax is None:
+            return timeline(self)
+        draw_gaps(ax, self, site or self.sites[0])
+        return ax.get_figure(root=True), ax  # type: ignore[return-value]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All records, as tensors, strings and integers."""
+        return {
+            **packed_records(self._records, self.keys),
+            "folder": None if self.folder is None else str(self.folder.resolve()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the records of `state` in place of those that are here."""
+        self._came_from = None if state["folder"] is None else Path(state["folder"])
+        self._records, keys = unpacked_records(state)
+        self._keys = dict.fromkeys(keys)
+
+    @property
+    def _name(self) -> str:
+        """The root of all keys; the headlines, which come first, begin with it alone."""
+        return next(iter(self._keys), "").partition("/")[0]
+
+    def _split(self, key: str) -> tuple[str, str]:
+        """Site and metric of a key; the headlines have no site."""
+        root, _, metric = key.partition("/")
+        return root.removeprefix(self._name).removeprefix("_"), metric
+
+    def _unknown(self, key: str) -> str:
+        close = get_close_matches(key, self.keys, n=5, cutoff=0.4)
+        return f"no figure '{key}' in the history; close ones: {', '.join(close) or 'none'}."
+
+
+def _put_aside(folder: Path) -> None:
+    """Move the history of another run, and its pictures, out of the way."""
+    if not (folder / FILE_NAME).exists():
+        return
+    aside = next(path for n in count(1) if not (path := folder / f"earlier.{n}").exists())
+    aside.mkdir()
+    for name in (FILE_NAME, PICTURE_FOLDER):
+        if (folder / name).exists():
+            (folder / name).replace(aside / name)

@@ -1,0 +1,231 @@
+"""One record after the other: figures of the sites become keys, phases and the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from math import inf, isnan, nan
+from typing import Any
+
+from lightning_semgeom.faults import attempted
+from lightning_semgeom.record.history import History
+from lightning_semgeom.record.keys import metric_keys
+from lightning_semgeom.record.phases import PhaseDetector
+from lightning_semgeom.record.picture import SitePicture
+from lightning_semgeom.record.record import Milestones, Record, picture_file
+
+HEADLINES = ("gap", "z", "asymmetry")
+_PHASES = ("phase", "peak_step", "asymmetry_peak_step")
+MILESTONES = tuple(milestone.name for milestone in fields(Milestones))
+
+
+class Recorder:
+    """Builds the record of one step at a time and keeps what came before.
+
+    The keys are the same in each record, NaN where nothing is known: loggers that write a table fix
+    its columns with the first row.
+
+    Args:
+        name: the root of all keys.
+        sites: the sites' names; the first one gives the headline values.
+        attributes: the attributes' names.
+    """
+
+    def __init__(self, name: str, sites: Sequence[str], attributes: Sequence[str]) -> None:
+        self.name = name
+        self.sites = tuple(sites)
+        self.attributes = tuple(attributes)
+        self.history = History()
+        self.phases = {(site, a): PhaseDetector() for site in sites for a in attributes}
+        self.mean_phases = {site: PhaseDetector() for site in sites}
+        self.step: int | None = None
+        self.values: dict[str, float] = {}
+        self.pictures: dict[str, SitePicture] = {}
+        self.new_peaks: dict[str, int] = {}
+        self.new_collapses: list[tuple[str, str]] = []
+        self._monitored: dict[str, float] = {}
+        self._top_asymmetry = -inf
+        self._asymmetry_step: int | None = None
+        self._phases_before: dict[str, Any] = {}
+
+    @property
+    def begun_step(self) -> int:
+        """The step of the record at work."""
+        if self.step is None:
+            raise RuntimeError("Recorder.begin comes first")
+        return self.step
+
+    def begin(self, step: int) -> None:
+        """Start the record of the weights after `step` updates."""
+        self.step = step
+        self.values = dict.fromkeys(self._keys(), nan)
+        self._phases_before = self._phases_now()
+        self.pictures, self.new_peaks, self.new_collapses = {}, {}, []
+
+    def add(self, site: str, values: Mapping[str, float], picture: SitePicture) -> None:
+        """Put the figures of `site` into the record and tell its phase detectors."""
+        step = self.begun_step
+        self.pictures[site] = picture
+        for key, value in values.items():
+            self.values[f"{self.name}_{site}/{key}"] = value
+        for key in ("gap", *(f"gap/{attribute}" for attribute in self.attributes)):
+            self._monitored[f"{self.name}_{site}/{key}"] = values[key]
+        for attribute in self.attributes:
+            detector = self.phases[site, attribute]
+            had_collapsed = detector.collapse_step is not None
+            detector.update(step, values[f"gap/{attribute}"], values[f"z/{attribute}"])
+            if detector.collapse_step is not None and not had_collapsed:
+                self.new_collapses.append((site, attribute))
+        mean = self.mean_phases[site]
+        had_peaked = mean.peak_step is not None
+        phase = mean.update(step, values["gap"], values["z"])
+        if mean.peak_step is not None and not had_peaked:
+            self.new_peaks[site] = mean.peak_step
+        if site == self.sites[0]:
+            headline = {
+                **{f"{self.name}/{metric}": values[metric] for metric in HEADLINES},
+                f"{self.name}/phase": float(phase),
+            }
+            self._follow_asymmetry(step, values["asymmetry"])
+            self.values |= headline
+            self._monitored |= headline
+
+    def take_monitored(self) -> dict[str, float]:
+        """The headline values and gaps that were found since the last call.
+
+        What is not known is left out: callbacks that watch a value keep the last known one.
+        """
+        monitored, self._monitored = self._monitored, {}
+        return {key: value for key, value in monitored.items() if not isnan(value)}
+
+    def finish(self, keep_pictures: bool) -> None:
+        """End the record.
+
+        Args:
+            keep_pictures: whether to write its pictures; one that may turn out to be the peak's is
+                written anyway.
+
+        Raises:
+            OSError: if the history's folder cannot be written; the record is in memory even then.
+        """
+        step, self.step = self.begun_step, None
+        self.values |= self._milestones()
+        peaks = {site for site in self.pictures if self.mean_phases[site].top_step == step}
+        # Pictures first: a record on disk names none that is not there.
+        files = attempted(self._save_pictures, step, self.pictures if keep_pictures else peaks)
+        self.history.append(
+            Record(step, self.values, {} if isinstance(files, Exception) else files)
+        )
+        if isinstance(files, Exception):
+            raise files
+
+    def _milestones(self) -> dict[str, float]:
+        """What is known of the phases, also of sites that this record has no figures of."""
+        first = self.mean_phases[self.sites[0]]
+        known = {
+            f"{self.name}/peak_step": _number(first.peak_step),
+            f"{self.name}/asymmetry_peak_step": _number(self._asymmetry_step),
+        }
+        for (site, attribute), detector in self.phases.items():
+            for milestone in MILESTONES:
+                key = f"{self.name}_{site}/{milestone}/{attribute}"
+                known[key] = _number(getattr(detector, milestone))
+        return known
+
+    def keep_pictures(self) -> None:
+        """Write the pictures of the last record after all.
+
+        Raises:
+            OSError: if the history's folder cannot be written.
+        """
+        last = self.history.records[-1]
+        files = self._save_pictures(last.step, self.pictures)
+        self.history.replace_last(replace(last, pictures=files))
+
+    def _save_pictures(self, step: int, sites: Iterable[str]) -> dict[str, str]:
+        """Write the pictures of `sites`, where the history is on disk; answer with their files."""
+        folder = self.history.folder
+        if folder is None:
+            return {}
+        files = {site: picture_file(site, step) for site in sites}
+        for site, file in files.items():
+            self.pictures[site].save(folder / file)
+        return files
+
+    def state_dict(self) -> dict[str, Any]:
+        """History and phases, as tensors and Python scalars; a record at work is left out."""
+        phases = self._phases_now() if self.step is None else self._phases_before
+        return {"history": self.history.state_dict(), **phases}
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        """Go on where `state` was saved, by the names of sites and attributes.
+
+        Returns:
+            What was followed then and is not now, or the other way round, in words.
+        """
+        self.history.load_state_dict(state["history"])
+        means, phases = _saved_phases(state, self.history)
+        news = _differences(phases, self.phases) if means else []
+        for site in means.keys() & self.mean_phases.keys():
+            if set(phases[site]) == set(self.attributes):
+                self.mean_phases[site].load_state_dict(means[site])
+            else:
+                news.append(f"means over the attributes of {site} are over others, and peak anew")
+        for (site, attribute), detector in self.phases.items():
+            if attribute in phases.get(site, {}):
+                detector.load_state_dict(phases[site][attribute])
+        first, before = self.sites[0], next(iter(means), self.sites[0])
+        if first == before:
+            for record in self.history:
+                self._follow_asymmetry(record.step, record.values[f"{self.name}/asymmetry"])
+        else:
+            news.append(f"{self.name}/gap and other headlines are of {first}, and not of {before}")
+        return news
+
+    def _phases_now(self) -> dict[str, Any]:
+        phases: dict[str, dict[str, Any]] = {site: {} for site in self.sites}
+        for (site, attribute), detector in self.phases.items():
+            phases[site][attribute] = detector.state_dict()
+        means = {site: detector.state_dict() for site, detector in self.mean_phases.items()}
+        return {"mean_phases": means, "phases": phases}
+
+    def _follow_asymmetry(self, step: int, asymmetry: float) -> None:
+        if asymmetry > self._top_asymmetry:
+            self._top_asymmetry, self._asymmetry_step = asymmetry, step
+
+    def _keys(self) -> list[str]:
+        of_site = [
+            *metric_keys(self.attributes),
+            *(f"{milestone}/{a}" for milestone in MILESTONES for a in self.attributes),
+        ]
+        headline = [f"{self.name}/{metric}" for metric in (*HEADLINES, *_PHASES)]
+        return headline + [f"{self.name}_{site}/{key}" for site in self.sites for key in of_site]
+
+
+def _number(step: int | None) -> float:
+    return nan if step is None else float(step)
+
+
+def _saved_phases(
+    state: Mapping[str, Any], history: History
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Of each site the saved detector of its mean, and those of its attributes."""
+    if not isinstance(state["phases"], list):
+        return state["mean_phases"], state["phases"]
+    # Version 0.1 has them in the order of the keys of its records: all means come first.
+    saved, sites = iter(state["phases"]), history.sites
+    means = dict(zip(sites, saved, strict=False))
+    return means, {site: dict(zip(history.attributes(site), saved, strict=False)) for site in sites}
+
+
+def _differences(
+    saved: Mapping[str, Mapping[str, Any]], now: Mapping[tuple[str, str], Any]
+) -> list[str]:
+    before = {(site, attribute) for site, found in saved.items() for attribute in found}
+    news = []
+    for what, pairs in (
+        ("not followed any more, and its curve ends", before - set(now)),
+        ("new, and its curve begins", set(now) - before),
+    ):
+        news += [f"'{attribute}' of {site} is {what}" for site, attribute in sorted(pairs)]
+    return news

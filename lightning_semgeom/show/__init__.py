@@ -1,0 +1,1 @@
+"""Records as people see them: loggers, pictures, reports, tables and workspaces."""

@@ -1,0 +1,193 @@
+"""What each kind of logger gets, and where a run's files are.
+
+Loggers are known by the names of their classes, since those of `lightning` and `pytorch_lightning`
+are not related. A kind that is not known here gets the figures by `log_metrics`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import Logger
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture for loggers."""
+
+    pixels: np.ndarray
+    """uint8 `[height, width, 3]`."""
+    caption: str
+    """What it shows, and of which step."""
+
+
+Pictures = Mapping[str, Drawn]
+
+
+def prepare(logger: Any, name: str) -> None:
+    """Tell W&B to keep the largest gap in its summary; other loggers need nothing."""
+    if kind_of(logger) == "WandbLogger":
+        # A metric of its own name has to be told the x axis again.
+        logger.experiment.define_metric(
+            f"{name}/gap", step_metric="trainer/global_step", summary="max,last"
+        )
+
+
+def log_record(logger: Any, values: Mapping[str, float], pictures: Pictures, step: int) -> None:
+    """Send the figures and pictures of one capture.
+
+    Args:
+        logger: of any kind.
+        values: figures by key; none where they were sent before.
+        pictures: by key, for loggers that take pictures.
+        step: optimizer steps.
+    """
+    kind = kind_of(logger)
+    if kind == "WandbLogger":
+        _send_to_wandb(logger, values, pictures, step)
+        return
+    if values:
+        logger.log_metrics(
+            _for_mlflow(values) if kind == "MLFlowLogger" else dict(values), step=step
+        )
+    for key, drawn in pictures.items() if kind else ():
+        _SENDERS[kind](logger, key, drawn, step)
+
+
+def takes_pictures(loggers: Iterable[Logger]) -> bool:
+    """Whether any of the loggers is of a kind that gets pictures."""
+    return any(map(kind_of, loggers))
+
+
+def alert(loggers: Iterable[Any], title: str, text: str) -> None:
+    """Send a message to those who watch a W&B run."""
+    for logger in loggers:
+        if kind_of(logger) == "WandbLogger":
+            logger.experiment.alert(title=title, text=text)
+
+
+def kind_of(logger: Logger) -> str:
+    """The name of the known class that the logger is of, or made from; "" for others."""
+    names = [cls.__name__ for cls in type(logger).__mro__]
+    return next((name for name in names if name in _KINDS), "")
+
+
+def _send_to_wandb(logger: Any, values: Mapping[str, float], pictures: Pictures, step: int) -> None:
+    import wandb
+
+    # One call is one row. The logger adds the x itself: a `step` of W&B's own must only grow.
+    images = {
+        key: wandb.Image(drawn.pixels, caption=drawn.caption) for key, drawn in pictures.items()
+    }
+    logger.log_metrics({**values, **images}, step=step)
+
+
+def _for_mlflow(values: Mapping[str, float]) -> dict[str, float]:
+    """`gap/colour` as `gap.colour`: a store of files cannot have a file `gap` and a folder."""
+    named = {}
+    for key, value in values.items():
+        root, metric, attribute = (*key.split("/", 2), "", "")[:3]
+        named[f"{root}/{metric}" + (f".{attribute}" if attribute else "")] = value
+    return named
+
+
+def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    logger.experiment.add_image(key, drawn.pixels, step, dataformats="HWC")
+
+
+def _send_to_mlflow(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    logger.experiment.log_image(logger.run_id, drawn.pixels, key=key, step=step)
+
+
+def _send_to_comet(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    from PIL import Image
+
+    # Given an array, it asks the file system whether it is a path.
+    logger.experiment.log_image(Image.fromarray(drawn.pixels), name=key, step=step)
+
+
+def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+    from PIL import Image
+
+    file = _local(logger.log_dir) / f"{key}_{step:08d}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(drawn.pixels).save(file)
+
+
+_SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
+    "TensorBoardLogger": _send_to_tensorboard,
+    "MLFlowLogger": _send_to_mlflow,
+    "CometLogger": _send_to_comet,
+    "CSVLogger": _send_to_files,
+}
+_KINDS = ("WandbLogger", *_SENDERS)
+
+
+def log_monitored(
+    pl_module: pl.LightningModule, values: Mapping[str, float], shown: Container[str]
+) -> None:
+    """Put values where ModelCheckpoint, EarlyStopping and, those `shown`, progress bars look."""
+    for key, value in values.items():
+        # No batch gave it: a batch size is only asked for where Lightning cannot see the batch.
+        pl_module.log(
+            key,
+            value,
+            logger=False,
+            on_step=True,
+            on_epoch=False,
+            prog_bar=key in shown,
+            batch_size=1,
+        )
+
+
+def run_folder(trainer: pl.Trainer) -> Path:
+    """The folder of this run: where the first logger writes, as ModelCheckpoint has it.
+
+    Of one in a store the local counterpart, `bucket/runs` in the working directory.
+    """
+    root = _local(_save_dir(trainer))
+    if not trainer.loggers:
+        return root
+    logger = trainer.loggers[0]
+    version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
+    return root / str(logger.name) / version
+
+
+def store_of(trainer: pl.Trainer) -> str | None:
+    """The address of this run's folder where it is in a store and not on this machine."""
+    place = _save_dir(trainer)
+    return place if _scheme(place) not in ("", *_LOCAL) else None
+
+
+def _save_dir(trainer: pl.Trainer) -> str:
+    loggers = trainer.loggers
+    return str((loggers[0].save_dir if loggers else None) or trainer.default_root_dir)
+
+
+_LOCAL = ("file", "local")
+
+
+def _scheme(place: str) -> str:
+    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" of a path."""
+    found = re.match(r"([A-Za-z][\w+.-]+)(::|:/)", place)  # a drive has one letter
+    return found[1] if found else ""
+
+
+def _local(place: str) -> Path:
+    """Where on this machine the files for `place` go."""
+    scheme = _scheme(place)
+    if not scheme:
+        return Path(place)
+    path = re.split(":/+", place)[-1]
+    if scheme in _LOCAL:
+        return Path("/" + path.lstrip("/"))
+    parts = [part.replace(":", "_") for part in path.split("/") if part not in ("", ".", "..")]
+    return Path.cwd().joinpath(*parts)

@@ -1,0 +1,99 @@
+"""The timeline of a run: gaps with their phases, asymmetry and loss over log steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightning_semgeom.show.plots.style import COLOURS, GREY, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from lightning_semgeom.record.history import History
+
+_MARKS = (("onset_step", "^", "onset"), ("peak_step", "*", "peak"), ("collapse_step", "v", "gone"))
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def timeline(
+    history: History, control: History | None = None, loss: Curve | None = None
+) -> tuple[Figure, np.ndarray]:
+    """Gaps, asymmetry and loss over log steps, one column a site.
+
+    Args:
+        history: the run.
+        control: the same run measured with shuffled attributes, drawn in grey.
+        loss: steps and values of the training loss.
+
+    Returns:
+        The figure, and its axes `[rows, sites]`.
+    """
+    sites = history.sites or [""]
+    rows = 2 if loss is None else 3
+    figure = new_figure(4.6 * len(sites) + 1.4, 2.1 * rows + 1.2)
+    axes: np.ndarray = figure.subplots(rows, len(sites), squeeze=False, sharex=True)
+    for column, site in enumerate(sites):
+        draw_gaps(axes[0, column], history, site, control, with_legend=column == 0)
+        axes[0, column].set_title(site or "nothing recorded")
+        if site:
+            curve = history.curve(history.key(site, "asymmetry"))
+            _draw(axes[1, column], curve, color=COLOURS[-1])
+        if loss is not None:
+            _draw(axes[2, column], loss, color="#777777", linewidth=1)
+    for row, label in enumerate(("gap (cosine)", "asymmetry", "training loss")[:rows]):
+        axes[row, 0].set_ylabel(label)
+    for axis in axes[-1]:
+        axis.set_xlabel("optimizer steps + 1")
+    return figure, axes
+
+
+def draw_gaps(
+    axis: Axes,
+    history: History,
+    site: str,
+    control: History | None = None,
+    with_legend: bool = True,
+) -> None:
+    """The gap of each attribute at `site`, with marks where phases began."""
+    axis.axhline(0, color="#BBBBBB", linewidth=0.8)
+    if control is not None and site in control.sites:
+        for number, attribute in enumerate(control.attributes(site)):
+            curve = control.curve(control.key(site, f"gap/{attribute}"))
+            label = "shuffled (control)" if number == 0 else None
+            _draw(axis, curve, color=GREY, linewidth=1, linestyle=":", label=label)
+    marked = False
+    for number, attribute in enumerate(history.attributes(site)):
+        colour = COLOURS[number % len(COLOURS)]
+        steps, values = history.curve(history.key(site, f"gap/{attribute}"))
+        _draw(axis, (steps, values), color=colour, label=attribute)
+        milestones = history.milestones(site, attribute)
+        for name, marker, _ in _MARKS:
+            at = np.flatnonzero(steps == getattr(milestones, name))
+            if not at.size:
+                continue
+            marked = True
+            axis.plot(
+                steps[at] + 1,
+                values[at],
+                marker,
+                color=colour,
+                markersize=11 if marker == "*" else 7,
+                markeredgecolor="black",
+                markeredgewidth=0.7,
+            )
+    for _, marker, name in _MARKS if marked else ():
+        axis.plot([], [], marker, color="white", markeredgecolor="black", label=name)
+    if with_legend and axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=7, ncols=2, framealpha=0.85)
+
+
+def _draw(axis: Axes, curve: Curve, **style: Any) -> None:
+    """A curve over steps + 1, so that step 0 has a place on the log axis."""
+    steps, values = curve
+    axis.set_xscale("log")
+    axis.grid(True, color="#EEEEEE")
+    known = np.isfinite(values)
+    axis.plot(steps[known] + 1, values[known], **style)

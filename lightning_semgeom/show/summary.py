@@ -1,0 +1,133 @@
+"""What a history says, in numbers a table can show and in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+
+from lightning_semgeom.record.history import History
+from lightning_semgeom.record.record import Milestones
+
+
+@dataclass(frozen=True)
+class CurveSummary:
+    """The gap of one attribute at one site, from its first capture to its last."""
+
+    site: str
+    attribute: str
+    milestones: Milestones
+    """When its phases began."""
+    start: float
+    """The first gap."""
+    top: float
+    """The largest gap."""
+    end: float
+    """The last gap."""
+    z_at_top: float
+    """z at the largest gap."""
+
+    @property
+    def ending(self) -> str:
+        """When it was gone, or in what state the run left it."""
+        steps = self.milestones
+        if steps.onset_step is None:
+            return "-"
+        if steps.peak_step is None:
+            return "still rising"
+        return "fading" if steps.collapse_step is None else str(steps.collapse_step)
+
+    @property
+    def words(self) -> str:
+        """All about it in a clause."""
+        steps = self.milestones
+        if steps.onset_step is None:
+            return f"{self.attribute} did not emerge"
+        start = f"{self.attribute} emerged at step {steps.onset_step}"
+        if steps.peak_step is None:
+            return f"{start} and had not fallen from its peak by the end"
+        kept = f"{100 * max(self.end, 0) / self.top:.0f} % of that was left at the end"
+        if steps.collapse_step is None:
+            return f"{start}, peaked at {steps.peak_step}, and {kept}"
+        return (
+            f"{start}, peaked at {steps.peak_step}, was gone by {steps.collapse_step}, and {kept}"
+        )
+
+
+def known_gaps(history: History, site: str, metric: str = "gap") -> dict[int, float]:
+    """The gap of all or one attribute by step, where it is defined."""
+    steps, gaps = history.curve(history.key(site, metric))
+    return {int(step): float(g) for step, g in zip(steps, gaps, strict=True) if not isnan(g)}
+
+
+def summaries(history: History) -> list[CurveSummary]:
+    """One for each site and attribute that has a gap."""
+    found = []
+    steps = [record.step for record in history]
+    for site in history.sites:
+        for attribute in history.attributes(site):
+            gaps = known_gaps(history, site, f"gap/{attribute}")
+            if not gaps:
+                continue
+            milestones = history.milestones(site, attribute)
+            top = max(gaps, key=lambda step: gaps[step])
+            if milestones.peak_step in gaps:
+                top = milestones.peak_step
+            _, z = history.curve(history.key(site, f"z/{attribute}"))
+            start, *_, end = [*gaps.values()] * 2
+            found.append(
+                CurveSummary(
+                    site, attribute, milestones, start, gaps[top], end, z[steps.index(top)]
+                )
+            )
+    return found
+
+
+HEADER = ("site", "attribute", "onset", "peak", "collapse", "start", "peak", "end", "z at peak")
+
+
+def cells(summary: CurveSummary, mark: str = "") -> tuple[str, ...]:
+    """A line of a table under `HEADER`; `mark` follows the attribute's name."""
+    onset, peak = summary.milestones.onset_step, summary.milestones.peak_step
+    return (
+        summary.site,
+        summary.attribute + mark,
+        "-" if onset is None else str(onset),
+        "-" if peak is None else str(peak),
+        summary.ending,
+        *(f"{gap:.3f}" for gap in (summary.start, summary.top, summary.end)),
+        f"{summary.z_at_top:.1f}",
+    )
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """`HEADER` and rows of `cells`, in columns of one width."""
+    rows = [HEADER, *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    lines = []
+    for row in rows:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        lines.append("  ".join(left + right))
+    above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
+    return "\n".join([above.rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def table_of(history: History, control: History) -> str:
+    """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
+    rows = [cells(summary) for summary in summaries(history)]
+    return text_table(rows + [cells(summary, " (shuffled)") for summary in summaries(control)])
+
+
+def sentence(history: History, control: History | None = None) -> str:
+    """The run in plain words, at its first site."""
+    if not history.sites:
+        return "Nothing was recorded."
+    site = history.sites[0]
+    told = [summary.words for summary in summaries(history) if summary.site == site]
+    if control is not None:
+        alarms = sum(s.milestones.onset_step is not None for s in summaries(control))
+        told.append(
+            f"{alarms} shuffled curves emerged, too" if alarms else "shuffled attributes never did"
+        )
+    return f"In the {site}, {'; '.join(told) or 'no gap is defined'}."

@@ -1,0 +1,274 @@
+"""The command as a user runs it: a process."""
+
+import subprocess
+import sys
+
+import matplotlib.image
+import pytest
+
+from lightning_semgeom import AttributeTable, History
+from lightning_semgeom.commands.cli import main
+from tests import models
+from tests.attributes import vocabularies
+from tests.checkpoints.files import head, save
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "lightning_semgeom.commands.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def test_the_factored_demo_tells_its_run_and_leaves_history_and_pictures(tmp_path):
+    done = run("demo", "--setting", "factored", "--steps", 300, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "semgeom/gap" in done.stderr + done.stdout  # the progress bar
+    lines = done.stdout.splitlines()
+    header = next(i for i, line in enumerate(lines) if line.startswith("site"))
+    rows = [line.split() for line in lines[header + 2 : header + 14]]
+    assert [row[0] for row in rows] == (["unembedding"] * 3 + ["hidden.final_norm"] * 3) * 2
+    assert [row[1] for row in rows[:3]] == ["a", "b", "c"]
+    assert all(row[2] == "(shuffled)" and row[3] == "-" for row in rows[6:])
+    assert "In the unembedding, a emerged at step" in done.stdout
+    assert "shuffled attributes never did" in done.stdout
+    folder = tmp_path / "lightning_logs/version_0"
+    assert f"Open in a browser: {folder / 'report.html'}" in done.stdout
+    assert "b emerged at step" in (folder / "report.html").read_text()
+    assert len(History.load(folder / "semgeom")) > 20
+    assert len(History.load(folder / "semgeom_control")) > 20
+    for name in ("timeline", "gram_unembedding", "gram_hidden.final_norm"):
+        assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.05
+
+
+def test_the_stdlib_demo_runs_on_a_text_of_one_s_own(tmp_path):
+    text = tmp_path / "text.py"
+    text.write_text(
+        "\n\n".join(f"def f{i}(x):\n    return x + {i}  # Note {i}" for i in range(4000))
+    )
+    done = run("demo", "--text", text, "--steps", 30, "--out", tmp_path, "--logger", "tensorboard")
+    assert done.returncode == 0, done.stderr
+    assert "kind" in done.stdout
+    assert list((tmp_path / "lightning_logs/version_0").glob("events.*"))
+    assert (tmp_path / "lightning_logs/version_0/timeline.png").exists()
+
+
+def analyzed(folder):
+    """A run folder with checkpoints of a run that rises and falls, and its attributes."""
+    model, table = models.StagedModel(), models.StagedModel.table()
+    steps = [0, 2, 5, 10, 15, 20, 30, 50, 80, 120, 170, 230, 300]
+    for step in steps:
+        save(folder / f"run/step={step}.ckpt", model.head_at(step))
+    lines = [
+        f"{row},{table.values[0][code]}" for row, code in enumerate(table.codes[:, 0].tolist())
+    ]
+    (folder / "colours.csv").write_text("\n".join(["id,colour", *lines]))
+    return len(steps)
+
+
+def test_analyze_tells_a_run_that_is_over_and_leaves_histories_and_a_page(tmp_path):
+    count = analyzed(tmp_path)
+    (tmp_path / "run/step=7.ckpt").write_text("cut")
+    done = run("analyze", tmp_path / "run", "--attributes", tmp_path / "colours.csv")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"lightning-semgeom: {tmp_path}/run/step=7.ckpt: it is no file of torch.save; it begins "
+        "with b'cut'."
+    )
+    out = tmp_path / "run/semgeom_analysis"
+    assert f"Open in a browser: {out / 'report.html'}" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("unembedding")]
+    assert [row[:2] for row in rows] == [["unembedding", "colour"]] * 2
+    assert rows[0][3] == "20"
+    assert rows[1][2] == "(shuffled)"
+    assert "In the unembedding, colour emerged at step" in done.stdout
+    for name in ("semgeom", "semgeom_control"):
+        history = History.load(out / name)
+        assert len(history) == count
+        assert history.picture_steps("unembedding") == [record.step for record in history]
+    assert matplotlib.image.imread(out / "timeline.png").std() > 0.05
+    page = (out / "report.html").read_text()
+    assert "colour emerged at step" in page
+    assert "class=control" in page
+
+
+def test_analyze_writes_where_it_is_told_and_puts_aside_what_was_there(tmp_path, capsys):
+    count, out = analyzed(tmp_path), tmp_path / "out"
+    file = ("--attributes", tmp_path / "colours.csv", "--out", out, "--tensor", "lm_head")
+    for _ in range(2):
+        assert main_of("analyze", tmp_path / "run", *file) == 0
+    assert f"Pictures and histories of {count} checkpoints: {out}" in capsys.readouterr().out
+    assert len(History.load(out / "semgeom/earlier.1")) == count
+    one = tmp_path / "run/step=20.ckpt"
+    assert main_of("analyze", one, *file[:2]) == 0
+    assert (tmp_path / "run/semgeom_analysis/report.html").is_file()
+
+
+def test_analyze_takes_attributes_from_a_vocabulary(tmp_path, capsys):
+    vocabulary = vocabularies.byte_level()
+    vocabulary.save(str(tmp_path / "tokenizer.json"))
+    save(tmp_path / "step-1/lit_model.pth", head(rows=vocabulary.get_vocab_size() + 7))
+    (tmp_path / "animals.tsv").write_text(
+        "word\tattribute\tvalue\ndog\tanimal\tyes\ncat\tanimal\tyes\nthe\tanimal\tno\n"
+        "and\tanimal\tno\n"
+    )
+    for attributes, names in (
+        ("surface", AttributeTable.surface(vocabulary).names),
+        ("python", ("kind",)),
+        (tmp_path / "animals.tsv", ("animal",)),
+    ):
+        tokenizer = ("--attributes", attributes, "--tokenizer", tmp_path)
+        assert main_of("analyze", tmp_path / "step-1", *tokenizer) == 0, capsys.readouterr().err
+        told = capsys.readouterr().out.splitlines()
+        found = [line.split()[1] for line in told if line.startswith("unembedding")]
+        assert found[: len(names)] == [*names]
+
+
+def test_analyze_cuts_numbers_and_leaves_out_rare_values(tmp_path, capsys):
+    save(tmp_path / "step-1/model.ckpt", head(rows=24))
+    norms = tmp_path / "norms.csv"
+    lines = [
+        f"{row},{row * 0.37:.2f},{'rare' if row < 1 else 'ab'[row % 2]}\n" for row in range(24)
+    ]
+    norms.write_text("id,size,kind\n" + "".join(lines))
+    arguments = ("analyze", tmp_path / "step-1", "--attributes", norms)
+    assert main_of(*arguments) == 1  # its figures are missing
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("lightning-semgeom: AttributeTable: each number is a value of its")
+    assert "--threshold or --quantile" in told[0]
+    for cut, values in (
+        (("--quantile", "0.5"), "<=4.255, >4.255"),
+        (("--threshold", "4"), "<=4, >4"),
+    ):
+        assert main_of(*arguments, *cut, "--min-count", "2") == 0
+        told = capsys.readouterr()
+        assert told.err.splitlines()[1].startswith(f"  size: 2 values ({values}), 2")
+        assert [line.split()[1] for line in told.out.splitlines() if line.startswith("unemb")]
+    assert main_of(*arguments, "--quantile", "0.5", "--min-count", "13") == 2
+    assert "min_count=13 rows or more: 'size' has <=4.255 (12), >4.255 (12)" in (
+        capsys.readouterr().err
+    )
+
+
+def main_of(*arguments):
+    """The exit status, in this process: another one takes seconds."""
+    try:
+        return main([*map(str, arguments)])
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "lightning-semgeom: the following arguments are required: COMMAND; see lightning-s"),
+        (("demo", "--steps", "0"), "lightning-semgeom demo: argument --steps: must be 1 or more"),
+        (("demo", "--setting", "none"), "invalid choice: 'none'"),
+        (("report",), "required: RUN_FOLDER; see lightning-semgeom report --help"),
+        (("report", "/nowhere"), "no history in '/nowhere'"),
+        (
+            ("wandb-workspace", "--entity", "me", "--project", "it", "/nowhere"),
+            "no history at '/nowhere",
+        ),
+        (("analyze", "run"), "required: --attributes; see lightning-semgeom analyze --help"),
+        (("analyze", "none", "--attributes", "colours.csv"), "no file or folder at 'none'"),
+        (("analyze", ".", "--attributes", "none.csv"), "no attribute file at 'none.csv'"),
+        (("analyze", "empty", "--attributes", "colours.csv"), "no checkpoint in 'empty'"),
+        (
+            ("analyze", "run", "copy", "--attributes", "colours.csv"),
+            "'copy/step=0.ckpt' and 'run/step=0.ckpt' differ, and both are of step 0",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--tensor", "wte"),
+            "no checkpoint could be measured: run/step=0.ckpt: it has no tensor 'wte'",
+        ),
+        (("analyze", "run", "--attributes", "surface"), "is about a vocabulary: give its --tok"),
+        (
+            ("analyze", "run", "--attributes", "python", "--tokenizer", "empty"),
+            "no tokenizer at 'empty/tokenizer.json'",
+        ),
+        (
+            ("analyze", "run", "--attributes", "python", "--tokenizer", "colours.csv"),
+            "'colours.csv' cannot be read as a tokenizer",
+        ),
+        (
+            ("analyze", "run", "--attributes", "c", "--threshold", "1", "--quantile", "0.5"),
+            "argument --quantile: not allowed with argument --threshold; see lightning-semgeom an",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--quantile", "1.5"),
+            "quantile must lie between 0 and 1; got 1.5",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--threshold", "nan"),
+            "threshold must be a finite number; got nan",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--threshold", "2"),
+            "threshold and quantile cut columns of numbers, and there is none",
+        ),
+        (
+            ("analyze", "run", "--attributes", "surface", "--tokenizer", ".", "--quantile", ".5"),
+            "--attributes surface has no columns of numbers",
+        ),
+        (
+            ("analyze", "run", "--attributes", "colours.csv", "--min-count", "0"),
+            "argument --min-count: must be 1 or more; got 0",
+        ),
+    ],
+)
+def test_wrong_arguments_exit_with_2_and_one_line(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    analyzed(tmp_path)
+    save(tmp_path / "copy/step=0.ckpt", models.StagedModel().head_at(9))
+    (tmp_path / "empty").mkdir()
+    assert main_of(*arguments) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert len(told.err.splitlines()) == 1
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("demo", "--setting", "factored", "--text", "a"), "--text goes with --setting stdlib"),
+        (("demo", "--text", "/none"), "cannot be read as UTF-8 text"),
+        (("wandb-workspace", "--entity", "me"), "required: --project; see lightning-semgeom wandb"),
+    ],
+)
+def test_what_a_process_finds_wrong_is_told_without_a_traceback(tmp_path, arguments, message):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_is_missing_is_told_with_how_to_install_it(tmp_path, monkeypatch, capsys):
+    analyzed(tmp_path)
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    arguments = ("analyze", tmp_path / "run", "--attributes", tmp_path / "colours.csv")
+    assert main_of(*arguments) == 2
+    assert "pip install 'lightning-semgeom[analyze]'" in capsys.readouterr().err
+
+
+def test_help_is_there_for_each_command(capsys):
+    for arguments, expected in (
+        ((), "demo"),
+        (("demo",), "--setting"),
+        (("analyze",), "examples:\n  lightning-semgeom analyze"),
+        (("report",), "--out"),
+        (("wandb-workspace",), "--name"),
+    ):
+        assert main_of(*arguments, "--help") == 0
+        assert expected in capsys.readouterr().out
+    assert main_of("--version") == 0
+    assert capsys.readouterr().out.strip()

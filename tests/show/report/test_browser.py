@@ -1,0 +1,134 @@
+"""The page in a real browser: it loads, its slider moves the pictures, it prints."""
+
+import base64
+import io
+import shutil
+import tempfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_semgeom.show.report import find_runs, write_report
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="the browser tests need chromium and chromedriver (Debian: chromium chromium-driver)",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        for argument in (
+            "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+            "disable-background-networking", "disable-component-update", "disable-sync",
+            "disable-dev-shm-usage", f"user-data-dir={profile}", "window-size=1200,1000",
+        ):  # fmt: skip
+            options.add_argument(f"--{argument}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+        try:
+            yield driver
+        finally:
+            driver.quit()
+
+
+@pytest.fixture
+def page(browser, tmp_path, run_folder, other_folder):
+    """The report of two runs, opened from disk."""
+    out = tmp_path / "report.html"
+    write_report(find_runs([run_folder, other_folder]), out)
+    browser.get(out.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []  # no error, nothing that it could not load
+
+
+def shown_gram(page):
+    """The cosines that the heat map holds."""
+    return np.array(page.execute_script("return document.getElementById('gram').data[0].z"))
+
+
+def shown_step(page):
+    return int(page.find_element("id", "step-now").text)
+
+
+def test_the_page_loads_with_all_its_pictures(page):
+    assert page.title.startswith("Semantic geometry")
+    for name in ("timeline-0", "gram", "values", "map", "shared"):
+        drawn = page.find_element("id", name).find_elements("css selector", "svg.main-svg")
+        assert drawn, name
+    image = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("L")
+    assert np.asarray(image).std() > 20
+    gram = page.find_element("id", "gram")
+    page.execute_script("arguments[0].scrollIntoView()", gram)
+    pixels = np.asarray(Image.open(io.BytesIO(gram.screenshot_as_png)).convert("RGB"))
+    assert pixels.std(axis=(0, 1)).min() > 10
+
+
+def test_the_slider_moves_the_gram_by_the_keyboard(page):
+    from selenium.webdriver.common.keys import Keys
+
+    slider = page.find_element("id", "step")
+    assert shown_step(page) == 21  # it begins at the largest gap
+    peak = shown_gram(page)
+    slider.send_keys(Keys.HOME)
+    assert shown_step(page) == 0
+    assert slider.get_attribute("aria-valuetext") == "step 0"
+    start = shown_gram(page)
+    assert np.abs(start - peak).max() > 0.3
+    slider.send_keys(Keys.RIGHT)
+    assert shown_step(page) == 1
+    page.find_element("id", "to-peak").send_keys(Keys.ENTER)
+    assert (shown_gram(page) == peak).all()
+
+
+def test_all_controls_are_reached_by_tab(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.find_element("id", "run").send_keys("")
+    page.execute_script("document.getElementById('run').focus()")
+    reached = []
+    for _ in range(5):
+        reached.append(page.switch_to.active_element.get_attribute("id"))
+        page.switch_to.active_element.send_keys(Keys.TAB)
+    assert reached == ["run", "site", "step", "to-peak", "colour"]
+
+
+def test_another_run_has_its_own_steps(page):
+    from selenium.webdriver.support.select import Select
+
+    page.find_element("id", "step").send_keys("")
+    run = Select(page.find_element("id", "run"))
+    assert len(run.options) == 2
+    most = int(page.find_element("id", "step").get_attribute("max"))
+    run.select_by_index(1)
+    assert int(page.find_element("id", "step").get_attribute("max")) < most
+
+
+def test_the_page_prints_its_pictures_and_not_its_controls(page):
+    assert base64.b64decode(page.print_page()).startswith(b"%PDF")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        for name in ("timeline-0", "gram", "values", "map", "shared", "step-now"):
+            assert page.find_element("id", name).is_displayed(), name
+        assert not page.find_element("id", "to-peak").is_displayed()
+        assert not page.find_element("id", "step").is_displayed()
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_an_empty_run_shows_words_and_no_error(browser, tmp_path):
+    from lightning_semgeom import History
+
+    History().open(tmp_path / "run/semgeom")
+    write_report(find_runs([tmp_path / "run"]), tmp_path / "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    assert "Nothing was recorded." in browser.find_element("tag name", "body").text
+    assert not browser.find_element("id", "pictures").is_displayed()
+    assert browser.get_log("browser") == []

@@ -1,0 +1,192 @@
+"""What pictures show, read from the drawn figures, and that drawing leaves nothing behind."""
+
+import math
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from lightning_semgeom import AttributeSimilarity, History, NeuralCollapse, PhaseDetector, Spectrum
+from lightning_semgeom.record.picture import MIXED
+from lightning_semgeom.record.record import Record
+from lightning_semgeom.show.plots import (
+    draw_gram,
+    draw_map,
+    draw_shared,
+    gram_row,
+    pixels,
+    timeline,
+)
+from lightning_semgeom.show.plots.style import COLOURS
+from tests import models
+
+STEPS = [*range(12), *range(12, 400, 12)]
+
+
+def rise_and_fall(step, a):
+    return math.exp(-((math.log((step + 1) / 40)) ** 2)) / (a + 2)
+
+
+def run(gap=rise_and_fall):
+    history, detectors = History(), {}
+    for step in STEPS:
+        values = {"semgeom/gap": gap(step, 0)}
+        for site in ("unembedding", "hidden.norm"):
+            for a, name in enumerate(("colour", "kind")):
+                value = gap(step, a)
+                values[f"semgeom_{site}/gap/{name}"] = value
+                detector = detectors.setdefault((site, name), PhaseDetector())
+                detector.update(step, value, 90 * value)
+                for milestone in ("onset_step", "peak_step", "collapse_step"):
+                    reached = getattr(detector, milestone)
+                    key = f"semgeom_{site}/{milestone}/{name}"
+                    values[key] = math.nan if reached is None else reached
+            values[f"semgeom_{site}/asymmetry"] = value
+        history.append(Record(step, values))
+    return history
+
+
+@pytest.fixture(autouse=True)
+def nothing_global_changes():
+    settings, figures = dict(mpl.rcParams), plt.get_fignums()
+    yield
+    assert dict(mpl.rcParams) == settings
+    assert plt.get_fignums() == figures == []
+
+
+def test_the_timeline_draws_each_site_attribute_control_and_mark():
+    history, control = run(), run(gap=lambda step, a: 0.01)
+    figure, axes = timeline(history, control, (np.arange(400), np.linspace(3, 1, 400)))
+    assert axes.shape == (3, 2)
+    gaps = axes[0, 0]
+    assert gaps.get_title() == "unembedding"
+    assert gaps.get_xscale() == "log"
+    legend = [text.get_text() for text in gaps.get_legend().get_texts()]
+    assert legend == ["shuffled (control)", "colour", "kind", "onset", "peak", "gone"]
+    peak = max(STEPS, key=lambda step: rise_and_fall(step, 0))
+    marks = [line for line in gaps.lines if line.get_marker() == "*" and len(line.get_xdata())]
+    assert marks[0].get_xdata().tolist() == [peak + 1]
+    assert pixels(figure).std() > 10
+
+
+@pytest.mark.parametrize("gap", [lambda step, a: 0.2, lambda step, a: math.nan])
+def test_constant_and_undefined_curves_are_drawn_without_a_warning(gap):
+    figure, _ = timeline(run(gap))
+    assert pixels(figure).std() > 5
+
+
+def test_a_history_is_plotted_alone_or_into_axes_of_one_s_own():
+    figure, axes = run().plot()
+    assert axes.shape == (2, 2)
+    assert figure.axes == list(axes.ravel())
+    own = mpl.figure.Figure().subplots()
+    figure, ax = run().plot("hidden.norm", ax=own)
+    assert ax is own
+    assert figure is own.figure
+    assert {line.get_label() for line in ax.lines} >= {"colour", "kind"}
+    empty, _ = History().plot()
+    assert pixels(empty).std() > 0
+
+
+def gram_picture(cells=8):
+    kinds = [["red", "big"], ["red", "small"], ["blue", "big"], ["blue", ""]]
+    labels = [kinds[4 * i // cells] for i in range(cells)]
+    return models.picture(np.eye(cells), labels, None, ("colour", "size"))
+
+
+def test_a_gram_has_the_full_colour_range_and_named_bands_along_its_edges():
+    figure, axis = draw_gram(gram_picture(), "unembedding, step 3")
+    image = axis.images[0]
+    assert image.get_clim() == (-1, 1)
+    assert np.array_equal(image.get_array(), np.eye(8))
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["red", "blue"]
+    extents = [(p.get_y(), p.get_height()) for p in axis.patches if p.get_x() < -0.5]
+    assert extents == [(-0.5, 4), (3.5, 4)]
+    drawn = pixels(figure)
+    assert drawn.shape[1] == 600
+    assert drawn.std() > 20
+    assert (drawn[0, 0] == 255).all()  # opaque white: black letters are legible on any dashboard
+
+
+def test_of_many_bands_only_as_many_are_named_as_have_room():
+    labels = [[f"value {i}"] for i in range(96)]
+    _, axis = draw_gram(models.picture(np.eye(96), labels))
+    assert len(axis.get_yticklabels()) <= 26
+    assert len(axis.patches) == 2 * 96
+
+
+def test_grams_stand_side_by_side_on_one_colour_range():
+    figure = gram_row([("start", gram_picture()), ("peak", gram_picture())])
+    images = [axis.images[0] for axis in figure.axes[:2]]
+    assert all(image.get_clim() == (-1, 1) for image in images)
+    assert [axis.get_title() for axis in figure.axes[:2]] == ["start", "peak"]
+    assert pixels(gram_row([])).size
+
+
+def test_similarity_by_shared_attributes_has_a_bar_for_each_number():
+    picture = gram_picture()
+    figure, axis = draw_shared(picture, "unembedding")
+    heights = [bar.get_height() for bar in axis.patches]
+    assert heights == pytest.approx(picture.shared().cosine.tolist())
+    # Red and big, red and small, blue and big: one pair each shares both.
+    assert [text.get_text() for text in axis.texts] == ["12 pairs", "13 pairs", "3 pairs"]
+    assert "colour, size" in axis.get_xlabel()
+    assert pixels(figure).shape[1] == 600
+
+
+def test_the_map_shows_the_same_points_for_each_attribute_in_its_colours():
+    picture = gram_picture()
+    figure, axes = draw_map(picture, "unembedding")
+    assert [axis.get_title() for axis in axes] == ["colour", "size"]
+    by_label = {points.get_label(): points for points in axes[0].collections}
+    assert [*by_label] == ["red", "blue"]
+    positions, _ = picture.map()
+    assert np.allclose(by_label["red"].get_offsets(), positions[:4])
+    assert [points.get_label() for points in axes[1].collections] == [
+        "other or none",
+        "big",
+        "small",
+    ]
+    colours = {mpl.colors.to_hex(p.get_facecolor()[0]).upper() for p in axes[0].collections}
+    assert colours == set(COLOURS[:2])
+    assert pixels(figure).shape[1] == 600
+
+
+@pytest.mark.parametrize(
+    ("gram", "rows"),
+    [
+        (np.zeros((0, 0)), None),
+        (np.ones((1, 1)), None),
+        (np.ones((4, 4)), None),
+        (np.full((3, 3), np.nan), [0, 0, 0]),
+    ],
+)
+@pytest.mark.parametrize("draw", [draw_gram, draw_shared, draw_map])
+def test_empty_constant_and_undefined_pictures_are_drawn_without_a_warning(draw, gram, rows):
+    figure, _ = draw(models.picture(gram, [[MIXED]] * len(gram), rows))
+    assert pixels(figure).std() > 1
+
+
+def test_metrics_are_plotted_as_torchmetrics_does():
+    rows = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    similarity = AttributeSimilarity([2, 3], dim=6)
+    similarity.update(rows, torch.stack([torch.arange(40) % 2, torch.arange(40) % 3], 1))
+    spectrum, collapse = Spectrum(6), NeuralCollapse(4, 6)
+    spectrum.update(rows)
+    collapse.update(rows, torch.arange(40) % 4)
+    for metric, bars in ((similarity, 6), (spectrum, 2), (collapse, 8)):
+        figure, axis = metric.plot()
+        assert len(axis.patches) == bars
+        assert pixels(figure).std() > 5
+    found = similarity.compute()
+    _, axis = similarity.plot()
+    heights = [bar.get_height() for bar in axis.patches]
+    assert heights[:2] == pytest.approx(found["within"].tolist())
+    own = mpl.figure.Figure().subplots()
+    figure, axis = similarity.plot([found, found, found], ax=own)
+    assert axis is own
+    labels = [line.get_label() for line in axis.lines]
+    assert "gap, attribute 1" in labels
+    assert len(labels) == 7
