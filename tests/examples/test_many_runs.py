@@ -32,7 +32,7 @@ def test_scripts_are_asked_alike(many_runs):
     assert options.out == Path("runs/name")
     assert "What it does." in parser.format_help()
     assert "More." not in parser.format_help()
-    plain = many_runs.parser_of("", "name", steps=60)
+    plain = many_runs.parser_of("What.", "name", steps=60)
     assert "--settings" not in plain.format_help()
     assert "(default: 60)" in plain.format_help()
     assert (plain.parse_args([]).steps, plain.parse_args(["--steps", "7"]).steps) == (60, 7)
