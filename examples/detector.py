@@ -52,9 +52,7 @@ def with_controls(table):
 
 
 def collect(name, seed, steps, file):
-    """The curves of one run, unless they are there already."""
-    if file.exists():
-        return
+    """The curves of one run."""
     made = setting_of(name, seed, steps)
     table = with_controls(made.table)
     options = {"every_n_steps": 1, "growth": None, "gram_size": 2} | made.capture
@@ -105,7 +103,6 @@ def chance_table(seed, steps=40, draws=100_000):
 def main():
     """Collect what is missing, then judge all."""
     options = parser_of(__doc__, "detector", STEPS, seeds=range(200, 208)).parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     jobs = []
     for name, seed in itertools.product(options.settings, options.seeds):
         steps = options.steps or STEPS[name]

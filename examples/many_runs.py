@@ -68,14 +68,18 @@ def last_rows(model, batch, site):
 
 
 def run_all(work, jobs):
-    """Call `work(*job)` for each job in two processes of one thread each, with a progress bar.
+    """Call `work(*job)` in two processes of one thread each, with a progress bar.
 
-    `work` leaves its answer in a file, and does nothing where that is there already.
+    The last argument of a job is the file that `work` leaves its answer in; where that is there
+    already, it is not done again.
     """
+    missing = [job for job in jobs if not job[-1].exists()]
+    for *_, file in missing:
+        file.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
         2, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        submitted = [pool.submit(work, *job) for job in jobs]
+        submitted = [pool.submit(work, *job) for job in missing]
         for done in tqdm(as_completed(submitted), total=len(submitted), unit="run"):
             done.result()
 

@@ -81,9 +81,7 @@ def figures(model, made, setting, seed):
 
 
 def run(name, setting, seed, steps, file):
-    """One run, unless it is there already."""
-    if file.exists():
-        return
+    """One run."""
     with tempfile.TemporaryDirectory() as folder:
         made, callbacks = regime(name, setting, seed, folder)
         start = figures(made.model, made, setting, seed)
@@ -102,7 +100,6 @@ def main():
     parser = parser_of(__doc__, "preserve", SETTINGS, steps=1200)
     parser.add_argument("--text-seeds", type=int, nargs="*", default=[0, 1, 2])
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     texts = [
         (name, seed, options.steps, options.out / f"text-{name}-{options.steps}-{seed}.json")
         for name, seed in itertools.product(preserve_text.NAMES, options.text_seeds)

@@ -38,11 +38,9 @@ def regime(name, made):
 
 
 def run(name, seed, steps, file):
-    """One run, unless it is there already."""
+    """One run."""
     from lightning_semgeom.settings.stdlib import stdlib_setting
 
-    if file.exists():
-        return
     made = stdlib_setting(steps, seed, held_out=HELD_OUT)
     geometry = SemanticGeometry(made.table, every_n_steps=25, **made.capture)
     with tempfile.TemporaryDirectory() as folder:

@@ -67,11 +67,9 @@ def within_bands(table, bands):
     return AttributeTable(torch.stack(columns, 1), tuple(names), tuple(values))
 
 
-def run(seed, steps, text, wordnet, folder):
-    """One run, unless it is there already."""
-    if (folder / "done").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+def run(seed, steps, text, wordnet, done):
+    """One run, in the folder of the file `done`."""
+    folder = done.parent
     vocabulary = VOCABULARY["stdlib" if text is None else "text"]
     data = StdlibData(steps, vocabulary, seed=seed, text=text)
     tokens = data.tokenizer.get_vocab_size()
@@ -91,7 +89,7 @@ def run(seed, steps, text, wordnet, folder):
     model = StdlibModel(tokens, steps, seed=seed)
     trainer.fit(model, data)
     (folder / "attributes.txt").write_text(f"{table}\n")
-    (folder / "done").write_text(f"{float(trainer.callback_metrics['train_loss'])}\n")
+    done.write_text(f"{float(trainer.callback_metrics['train_loss'])}\n")
 
 
 def main():
@@ -107,11 +105,11 @@ def main():
     supersense = "" if options.wordnet is None else "-supersense"
     out = options.out / f"{corpus}{supersense}-{options.steps}"
     jobs = [
-        (seed, options.steps, options.text, options.wordnet, out / f"seed{seed}")
+        (seed, options.steps, options.text, options.wordnet, out / f"seed{seed}" / "done")
         for seed in options.seeds
     ]
     run_all(run, jobs)
-    runs = [Run(folder) for *_, folder in jobs]
+    runs = [Run(done.parent) for *_, done in jobs]
     draw(runs, figure := out / "stdlib_lm.png")
     shown = "seed0" if 0 in options.seeds else f"seed{options.seeds[0]}"
     print((out / shown / "attributes.txt").read_text())

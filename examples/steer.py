@@ -128,9 +128,7 @@ def looked_at(model, batch, attributes, seed):
 
 
 def run(setting, seed, steps, file):
-    """One run, unless it is there already."""
-    if file.exists():
-        return
+    """One run."""
     made = network_setting(setting, seed)
     geometry = SemanticGeometry(made.table)
     keep = Keep(geometry)
@@ -148,7 +146,6 @@ def run(setting, seed, steps, file):
 def main():
     """Run what is missing, then tell of all."""
     options = parser_of(__doc__, "steer", NAMES, steps=2000).parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     jobs = [
         (setting, seed, options.steps, options.out / f"{setting}-{options.steps}-{seed}.json")
         for setting, seed in itertools.product(options.settings, options.seeds)

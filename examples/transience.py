@@ -75,11 +75,9 @@ class Watch(pl.Callback):
                 self.reached[a] = step
 
 
-def run(name, seed, steps, folder):
-    """One run, unless it is there already."""
-    if (folder / "done.json").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+def run(name, seed, steps, done):
+    """One run, in the folder of the file `done`."""
+    folder = done.parent
     made = setting_of(name, seed)
     control_table = made.table.shuffled(seed)
     geometry = SemanticGeometry(made.table, **made.capture)
@@ -88,7 +86,7 @@ def run(name, seed, steps, folder):
     trainer = quiet_trainer(steps, geometry, control, watch, default_root_dir=folder)
     trainer.fit(made.model, made.data)
     found = {"etf": watch.etf, "losses": watch.losses, "reached": watch.reached}
-    (folder / "done.json").write_text(json.dumps(found))
+    done.write_text(json.dumps(found))
 
 
 def main():
@@ -97,11 +95,12 @@ def main():
     jobs = []
     for setting, seed in itertools.product(options.settings, options.seeds):
         steps = options.steps or STEPS.get(setting, UFM_STEPS)
-        jobs.append((setting, seed, steps, options.out / f"{setting}-{steps}-{seed}"))
+        folder = options.out / f"{setting}-{steps}-{seed}"
+        jobs.append((setting, seed, steps, folder / "done.json"))
     run_all(run, jobs)
     found = {setting: [] for setting in options.settings}
-    for setting, *_, folder in jobs:
-        found[setting].append(Run(folder))
+    for setting, *_, done in jobs:
+        found[setting].append(Run(done.parent))
     text = markdown(["", *COLUMNS], ([NAMES[s], *line(runs)] for s, runs in found.items()))
     networks = {setting: runs for setting, runs in found.items() if setting in NETWORKS}
     if networks:

@@ -42,3 +42,15 @@ def test_what_was_found_is_left_and_told(many_runs, tmp_path, capsys):
     many_runs.tell("| a |\n| 1 |", tmp_path, tmp_path / "a.png")
     assert (tmp_path / "table.md").read_text() == "| a |\n| 1 |\n"
     assert capsys.readouterr().out == f"| a |\n| 1 |\n\n{tmp_path}/table.md\n{tmp_path}/a.png\n"
+
+
+def leave(text, file):
+    file.write_text(text)
+
+
+def test_what_is_there_is_not_run_again(many_runs, tmp_path):
+    (tmp_path / "there").write_text("before")
+    jobs = [("now", tmp_path / name) for name in ("there", "folder/new", "folder/other")]
+    many_runs.run_all(leave, jobs)
+    assert [file.read_text() for _, file in jobs] == ["before", "now", "now"]
+    many_runs.run_all(None, jobs)  # nothing is left to do
