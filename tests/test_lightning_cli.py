@@ -85,6 +85,7 @@ def test_each_option_in_yaml_arrives_at_the_constructor(tmp_path, monkeypatch, o
     assert made.probe == [{}]
 
 
+@pytest.mark.processes
 def test_the_example_trains_and_leaves_what_its_options_say(tmp_path):
     done = run("--config", "examples/cli.yaml", "--trainer.logger.init_args.save_dir", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -107,6 +108,7 @@ def test_the_example_trains_and_leaves_what_its_options_say(tmp_path):
     assert [int(row["step"]) for row in rows] == [record.step for record in history]
 
 
+@pytest.mark.processes
 def test_the_help_says_of_each_option_what_the_docstring_does():
     told = run("--trainer.callbacks.help", "lightning_semgeom.SemanticGeometry")
     assert told.returncode == 0, told.stderr
@@ -116,6 +118,7 @@ def test_the_help_says_of_each_option_what_the_docstring_does():
         assert "".join(text.split()) in "".join(told.stdout.split())  # wherever lines are broken
 
 
+@pytest.mark.processes
 def test_an_option_that_is_not_there_is_an_error_that_names_it(tmp_path):
     file = tmp_path / "cli.yaml"
     file.write_text((ROOT / "examples/cli.yaml").read_text().replace("hidden:", "hiden:"))

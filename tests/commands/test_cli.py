@@ -17,6 +17,7 @@ def run(*arguments, cwd=None):
     return python("-m", "lightning_semgeom.commands.cli", *arguments, cwd=cwd)
 
 
+@pytest.mark.processes
 def test_the_factored_demo_tells_its_run_and_leaves_history_and_pictures(tmp_path):
     done = run("demo", "--setting", "factored", "--steps", 300, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -39,6 +40,7 @@ def test_the_factored_demo_tells_its_run_and_leaves_history_and_pictures(tmp_pat
         assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.05
 
 
+@pytest.mark.processes
 def test_the_stdlib_demo_runs_on_a_text_of_one_s_own(tmp_path):
     text = tmp_path / "text.py"
     text.write_text(
@@ -64,6 +66,7 @@ def analyzed(folder):
     return len(steps)
 
 
+@pytest.mark.processes
 def test_analyze_tells_a_run_that_is_over_and_leaves_histories_and_a_page(tmp_path):
     count = analyzed(tmp_path)
     (tmp_path / "run/step=7.ckpt").write_text("cut")
@@ -238,6 +241,7 @@ def test_wrong_arguments_exit_with_2_and_one_line(
         (("wandb-workspace", "--entity", "me"), "required: --project; see lightning-semgeom wandb"),
     ],
 )
+@pytest.mark.processes
 def test_what_a_process_finds_wrong_is_told_without_a_traceback(tmp_path, arguments, message):
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2

@@ -19,6 +19,7 @@ def gap(history, attribute):
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.processes
 def test_meaning_forms_and_fades_in_a_language_model_on_real_text(tmp_path):
     history = demo(tmp_path)
     steps, kind = gap(history, "kind")
@@ -32,6 +33,7 @@ def test_meaning_forms_and_fades_in_a_language_model_on_real_text(tmp_path):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.processes
 def test_the_factored_setting_peaks_early_and_collapses_in_part(tmp_path):
     history = demo(tmp_path, "--setting", "factored")
     steps, values = history.curve("semgeom_unembedding/gap")

@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
+
 from tests.processes import ROOT, python
 
 
+@pytest.mark.processes
 def test_the_first_ten_lines_of_code_run_and_find_a_peak(tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
     assert len(code.splitlines()) <= 10
@@ -14,6 +17,7 @@ def test_the_first_ten_lines_of_code_run_and_find_a_peak(tmp_path):
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
 
 
+@pytest.mark.processes
 def test_the_detector_follows_any_curve_alone(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (code,) = (block for block in blocks if "detector.update" in block)
@@ -25,6 +29,7 @@ def test_the_detector_follows_any_curve_alone(tmp_path):
     assert done.stdout.split() == ["COLLAPSED", "50", "200", "450"], done.stderr
 
 
+@pytest.mark.processes
 def test_the_example_stops_past_the_peak_with_its_weights(tmp_path):
     done = python("-c", (ROOT / "examples/keep_the_peak.py").read_text(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -148,6 +148,7 @@ def of_kind(records, kind):
     return [getattr(r, kind) for r in records if r.WhichOneof("record_type") == kind]
 
 
+@pytest.mark.processes
 def test_wandb_rows_hold_the_scalars_and_pictures_of_a_capture_each(wandb_run):
     history, files, records = wandb_run
     rows = [unpacked(record.item) for record in of_kind(records, "history")]
@@ -172,6 +173,7 @@ def test_wandb_rows_hold_the_scalars_and_pictures_of_a_capture_each(wandb_run):
     assert_same(found, history)
 
 
+@pytest.mark.processes
 def test_wandb_keeps_the_peak_and_the_largest_gap_in_its_summary(wandb_run):
     history, _, records = wandb_run
     summary = {}
@@ -183,6 +185,7 @@ def test_wandb_keeps_the_peak_and_the_largest_gap_in_its_summary(wandb_run):
     assert summary["semgeom/gap"]["last"] == pytest.approx(gaps[-1])
 
 
+@pytest.mark.processes
 def test_wandb_is_told_of_a_collapse_once_and_only_if_asked(wandb_run, tmp_path, monkeypatch):
     _, _, records = wandb_run
     (alert,) = of_kind(records, "alert")

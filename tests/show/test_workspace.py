@@ -162,6 +162,7 @@ def server():
         thread.join()
 
 
+@pytest.mark.processes
 def test_the_command_saves_the_view_of_a_run_and_prints_its_address(tmp_path, folder, keys, server):
     login = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}
     status, out, err = run(tmp_path, folder, "--name", "semgeom_control", **login)
@@ -182,21 +183,25 @@ def check_refusal(status, out, err, reason):
     assert "Saving needs the network, and a login: run `wandb login` first." in line
 
 
+@pytest.mark.processes
 def test_a_key_that_is_none_is_told_in_one_line(tmp_path):
     check_refusal(*run(tmp_path, WANDB_API_KEY="abc"), "API key must have 40+ characters")
 
 
+@pytest.mark.processes
 def test_a_key_that_the_server_refuses_is_told_in_one_line(tmp_path, server):
     server.status = 401
     told = run(tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
     check_refusal(*told, "error 401")
 
 
+@pytest.mark.processes
 def test_a_server_out_of_reach_is_told_in_one_line(tmp_path):
     told = run(tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=KEY)
     check_refusal(*told, "Failed to verify credentials with http://127.0.0.1:9")
 
 
+@pytest.mark.processes
 def test_no_login_is_told_in_one_line_and_nothing_is_asked_at_a_terminal(tmp_path, monkeypatch):
     for key in [key for key in os.environ if key.startswith("WANDB")]:
         monkeypatch.delenv(key)

@@ -12,10 +12,13 @@ from PIL import Image
 from lightning_semgeom.show.report import find_runs, write_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="the browser tests need chromium and chromedriver (Debian: chromium chromium-driver)",
-)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER),
+        reason="the browser tests need chromium and chromedriver (Debian: chromium chromium-driver)",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,7 @@ def test_runs_are_called_by_what_tells_their_paths_apart(tmp_path, run_folder):
     assert alone.name == "one/version_0"
 
 
+@pytest.mark.processes
 def test_the_command_writes_the_page_into_the_run_folder_or_where_it_is_told(tmp_path, run_folder):
     shutil.copytree(run_folder, tmp_path / "run")
     done = run("report", tmp_path / "run")
@@ -145,6 +146,7 @@ def test_the_command_writes_the_page_into_the_run_folder_or_where_it_is_told(tmp
     assert (tmp_path / "page.html").stat().st_size > 1e6
 
 
+@pytest.mark.processes
 def test_a_folder_without_a_history_is_one_clear_line(tmp_path):
     done = run("report", tmp_path)
     assert done.returncode == 2
