@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.processes,
     pytest.mark.skipif(
         not (CHROMIUM and DRIVER),
-        reason="the browser tests need chromium and chromedriver (Debian: chromium chromium-driver)",
+        reason="they need chromium and chromedriver (Debian: chromium chromium-driver)",
     ),
 ]
 
