@@ -7,16 +7,14 @@ Each run leaves the gap and z of each attribute at each step in a file under --o
 there is not run again. Any rule can then be tried on the curves in seconds.
 """
 
-import argparse
 import itertools
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from detector_tables import BATCH, alarms_table, load, peaks_table
-from many_runs import markdown, quiet_trainer, run_all
+from many_runs import markdown, parser_of, quiet_trainer, run_all, tell
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.settings import ufm
@@ -106,12 +104,7 @@ def chance_table(seed, steps=40, draws=100_000):
 
 def main():
     """Collect what is missing, then judge all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(200, 208)))
-    parser.add_argument("--settings", nargs="+", choices=list(STEPS), default=list(STEPS))
-    parser.add_argument("--steps", type=int, help="of each run (default: the setting's)")
-    parser.add_argument("--out", type=Path, default=Path("runs/detector"))
-    options = parser.parse_args()
+    options = parser_of(__doc__, "detector", STEPS, seeds=range(200, 208)).parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     jobs = []
     for name, seed in itertools.product(options.settings, options.seeds):
@@ -120,9 +113,7 @@ def main():
     run_all(collect, jobs)
     curves = [curve for *_, file in jobs for curve in load(file)]
     tables = (peaks_table(curves), alarms_table(curves), chance_table(options.seeds[0]))
-    text = "\n\n".join("\n".join(table) for table in tables)
-    (options.out / "table.md").write_text(text + "\n")
-    print(f"{text}\n\n{options.out / 'table.md'}")
+    tell("\n\n".join("\n".join(table) for table in tables), options.out)
 
 
 if __name__ == "__main__":

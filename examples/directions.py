@@ -11,12 +11,9 @@ how many of the nearest of the other half have the value, less chance? The secon
 for the first seed. A run whose checkpoints are there is not run again.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from many_runs import markdown, paired_difference, quiet_trainer
+from many_runs import markdown, paired_difference, parser_of, quiet_trainer
 from tqdm import tqdm
 
 from lightning_semgeom import AttributeTable, concepts, directions
@@ -107,11 +104,8 @@ def read(seed, steps, folder):
 
 def main():
     """Train, then read the checkpoints in order."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser = parser_of(__doc__, "directions", steps=600)
     parser.add_argument("--every", type=int, default=10, help="steps from checkpoint to checkpoint")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--out", type=Path, default=Path("runs/directions"))
     options = parser.parse_args()
     steps = doubling(range(options.every, options.steps + 1, options.every))
     found = []

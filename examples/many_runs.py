@@ -1,15 +1,46 @@
-"""What the scripts with many runs share: a quiet Trainer, two processes with a bar, and tables."""
+"""What the scripts with many runs share: options, quiet Trainers, two processes, and tables."""
 
+import argparse
 import logging
 import statistics
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from math import sqrt
 from multiprocessing import get_context
+from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
 from tqdm import tqdm
+
+
+def parser_of(doc, name, settings=(), steps=None, seeds=range(5)):
+    """A parser of what each script is asked: which settings and seeds, how long, and where to.
+
+    Args:
+        doc: the script's own text, whose first line says what it does.
+        name: of its folder in `runs`.
+        settings: what there is to choose from; all are run unless some are named.
+        steps: of each run; None: as many as its setting has.
+        seeds: which are run unless some are named.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[*seeds])
+    if settings:
+        parser.add_argument("--settings", nargs="+", choices=[*settings], default=[*settings])
+    of_setting = "the setting's" if steps is None else steps
+    parser.add_argument(
+        "--steps", type=int, default=steps, help=f"of each run (default: {of_setting})"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs", name))
+    return parser
+
+
+def tell(text, folder, *files):
+    """Leave what was found in `folder/table.md`, print it, and say where it and `files` are."""
+    table = folder / "table.md"
+    table.write_text(f"{text}\n")
+    print(text, "", table, *files, sep="\n")
 
 
 def quiet_trainer(steps, *callbacks, **options):

@@ -7,15 +7,13 @@ Then, on the GPT of the demo with held-out text, what keeping structure costs. E
 under --out; one that is finished is not run again. It needs scikit-learn.
 """
 
-import argparse
 import itertools
 import json
 import tempfile
-from pathlib import Path
 
 import preserve_text
 import torch
-from many_runs import last_rows, quiet_trainer, run_all
+from many_runs import last_rows, parser_of, quiet_trainer, run_all, tell
 from preserve_regimes import NAMES, regime
 from preserve_tables import controlled_tables, draw, text_tables
 from sklearn.linear_model import LogisticRegression
@@ -101,12 +99,8 @@ def run(name, setting, seed, steps, file):
 
 def main():
     """Run what is missing, then tell of all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser = parser_of(__doc__, "preserve", SETTINGS, steps=1200)
     parser.add_argument("--text-seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--out", type=Path, default=Path("runs/preserve"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     texts = [
@@ -129,10 +123,8 @@ def main():
         for name, *_, file in texts:
             of_text[name].append(json.loads(file.read_text()))
         text += ["The GPT of the demo, on files it has not seen:", "", *text_tables(of_text)]
-    (options.out / "table.md").write_text("\n".join(text) + "\n")
-    draw(found, options.out / "preserve.png")
-    print("\n".join(text))
-    print(f"\n{options.out / 'table.md'}\n{options.out / 'preserve.png'}")
+    draw(found, figure := options.out / "preserve.png")
+    tell("\n".join(text), options.out, figure)
 
 
 if __name__ == "__main__":

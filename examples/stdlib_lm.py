@@ -11,11 +11,10 @@ for meaning. Sites are the embedding, each hidden layer and the unembedding. A r
 is not run again.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
-from many_runs import quiet_trainer, run_all
+from many_runs import parser_of, quiet_trainer, run_all, tell
 from stdlib_lm_tables import Run, draw, tables
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
@@ -97,27 +96,26 @@ def run(seed, steps, text, wordnet, folder):
 
 def main():
     """Run what is missing, then tell of all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__, "stdlib_lm", steps=3000)
     parser.add_argument("--quick", action="store_true", help="one seed and 400 steps")
-    parser.add_argument("--seeds", type=int, nargs="+")
-    parser.add_argument("--steps", type=int)
     parser.add_argument("--text", help="train on this file instead of the standard library")
     parser.add_argument("--wordnet", metavar="DIR", help="folder of a WordNet database")
-    parser.add_argument("--out", type=Path, default=Path("runs/stdlib_lm"))
+    if parser.parse_args().quick:
+        parser.set_defaults(seeds=[0], steps=400)
     options = parser.parse_args()
-    seeds = options.seeds or ([0] if options.quick else [0, 1, 2, 3, 4])
-    steps = options.steps or (400 if options.quick else 3000)
     corpus = "stdlib" if options.text is None else Path(options.text).stem
     supersense = "" if options.wordnet is None else "-supersense"
-    out = options.out / f"{corpus}{supersense}-{steps}"
-    jobs = [(seed, steps, options.text, options.wordnet, out / f"seed{seed}") for seed in seeds]
+    out = options.out / f"{corpus}{supersense}-{options.steps}"
+    jobs = [
+        (seed, options.steps, options.text, options.wordnet, out / f"seed{seed}")
+        for seed in options.seeds
+    ]
     run_all(run, jobs)
     runs = [Run(folder) for *_, folder in jobs]
-    text = "\n".join(tables(runs))
-    (out / "table.md").write_text(f"{text}\n")
-    draw(runs, out / "stdlib_lm.png")
-    print((out / "seed0" if 0 in seeds else jobs[0][-1]).joinpath("attributes.txt").read_text())
-    print(f"{text}\n\n{out / 'table.md'}\n{out / 'stdlib_lm.png'}")
+    draw(runs, figure := out / "stdlib_lm.png")
+    shown = "seed0" if 0 in options.seeds else f"seed{options.seeds[0]}"
+    print((out / shown / "attributes.txt").read_text())
+    tell("\n".join(tables(runs)), out, figure)
 
 
 if __name__ == "__main__":

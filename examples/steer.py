@@ -10,16 +10,14 @@ the context? The controls are as long: random directions, and those of shuffled 
 is a file under --out; one that is finished is not run again.
 """
 
-import argparse
 import itertools
 import json
 import statistics
 from copy import deepcopy
-from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from many_runs import last_rows, quiet_trainer, run_all
+from many_runs import last_rows, parser_of, quiet_trainer, run_all, tell
 from steer_tables import COUNTS, NAMES, draw, table
 
 from lightning_semgeom import SemanticGeometry, directions, steer
@@ -149,12 +147,7 @@ def run(setting, seed, steps, file):
 
 def main():
     """Run what is missing, then tell of all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--settings", nargs="+", choices=list(NAMES), default=list(NAMES))
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--out", type=Path, default=Path("runs/steer"))
-    options = parser.parse_args()
+    options = parser_of(__doc__, "steer", NAMES, steps=2000).parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     jobs = [
         (setting, seed, options.steps, options.out / f"{setting}-{options.steps}-{seed}.json")
@@ -164,11 +157,8 @@ def main():
     found = {setting: [] for setting in options.settings}
     for setting, *_, file in jobs:
         found[setting].append(json.loads(file.read_text()))
-    text = "\n".join(table(found))
-    (options.out / "table.md").write_text(text + "\n")
-    draw(found, options.out / "steer.png")
-    print(text)
-    print(f"\n{options.out / 'table.md'}\n{options.out / 'steer.png'}")
+    draw(found, figure := options.out / "steer.png")
+    tell("\n".join(table(found)), options.out, figure)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ Each run is a folder under --out with the histories of the callback and of its s
 any other run (`lightning-semgeom report` shows them); one that is finished is not run again.
 """
 
-import argparse
 import itertools
 import json
-from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from many_runs import markdown, quiet_trainer, run_all
+from many_runs import markdown, parser_of, quiet_trainer, run_all, tell
 from transience_tables import COLUMNS, NAMES, Run, draw, emergence, line, order
 
 from lightning_semgeom import SemanticGeometry, neural_collapse
@@ -95,12 +93,7 @@ def run(name, seed, steps, folder):
 
 def main():
     """Run what is missing, then tell of all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--settings", nargs="+", choices=list(NAMES), default=list(NAMES))
-    parser.add_argument("--steps", type=int, help="of each run (default: the setting's)")
-    parser.add_argument("--out", type=Path, default=Path("runs/transience"))
-    options = parser.parse_args()
+    options = parser_of(__doc__, "transience", NAMES).parse_args()
     jobs = []
     for setting, seed in itertools.product(options.settings, options.seeds):
         steps = options.steps or STEPS.get(setting, UFM_STEPS)
@@ -115,11 +108,9 @@ def main():
         text += ["", *order(networks)]
     if "preconditioned" in found and None not in found["preconditioned"][0].reached:
         text += ["", *emergence(found["preconditioned"])]
-    (options.out / "table.md").write_text("\n".join(text) + "\n")
     drawn = {setting: runs for setting, runs in found.items() if setting not in LONG}
-    draw(drawn or found, options.out / "transience.png")
-    print("\n".join(text))
-    print(f"\n{options.out / 'table.md'}\n{options.out / 'transience.png'}")
+    draw(drawn or found, figure := options.out / "transience.png")
+    tell("\n".join(text), options.out, figure)
 
 
 if __name__ == "__main__":

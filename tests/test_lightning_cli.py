@@ -3,7 +3,6 @@
 import csv
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from lightning_semgeom import AttributeTable, History, SemanticGeometry
 from lightning_semgeom.settings.factored import FactoredData, FactoredModel, factored_attributes
+from tests.processes import python
 
 ROOT = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((ROOT / "examples/cli.yaml").read_text())
@@ -49,10 +49,7 @@ class Probed(SemanticGeometry):
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "examples/cli.py", "fit", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+    return python("examples/cli.py", "fit", *arguments, cwd=ROOT)
 
 
 def defaults():

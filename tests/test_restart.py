@@ -2,8 +2,6 @@
 
 import dataclasses
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from torch._dynamo import eval_frame
 
 from lightning_semgeom import History
 from tests import interrupted, models
+from tests.processes import python
 
 
 @pytest.fixture(scope="module", params=["training", "probe"])
@@ -49,8 +48,7 @@ def assert_same_run(folder, callbacks, whole):
 
 
 def kill(folder, source):
-    command = [sys.executable, "-m", "tests.interrupted", str(folder), "kill", source]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = python("-m", "tests.interrupted", folder, "kill", source)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

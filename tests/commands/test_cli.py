@@ -1,6 +1,5 @@
 """The command as a user runs it: a process."""
 
-import subprocess
 import sys
 
 import matplotlib.image
@@ -11,17 +10,11 @@ from lightning_semgeom.commands.cli import main
 from tests import models
 from tests.attributes import vocabularies
 from tests.checkpoints.files import head, save
+from tests.processes import python
 
 
 def run(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "lightning_semgeom.commands.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        cwd=cwd,
-        check=False,
-    )
+    return python("-m", "lightning_semgeom.commands.cli", *arguments, cwd=cwd)
 
 
 def test_the_factored_demo_tells_its_run_and_leaves_history_and_pictures(tmp_path):

@@ -1,5 +1,7 @@
 """What the example scripts share."""
 
+from pathlib import Path
+
 import pytest
 
 
@@ -21,3 +23,22 @@ def test_a_spread_is_median_and_range(many_runs):
 
 def test_a_table_has_its_head_and_lines(many_runs):
     assert many_runs.markdown(["a", "b"], [["1", "2"]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
+
+
+def test_scripts_are_asked_alike(many_runs):
+    parser = many_runs.parser_of("What it does.\n\nMore.", "name", ("one", "two"), seeds=(3, 4))
+    options = parser.parse_args([])
+    assert (options.settings, options.seeds, options.steps) == (["one", "two"], [3, 4], None)
+    assert options.out == Path("runs/name")
+    assert "What it does." in parser.format_help()
+    assert "More." not in parser.format_help()
+    plain = many_runs.parser_of("What.", "name", steps=60)
+    assert "--settings" not in plain.format_help()
+    assert "(default: 60)" in plain.format_help()
+    assert (plain.parse_args([]).steps, plain.parse_args(["--steps", "7"]).steps) == (60, 7)
+
+
+def test_what_was_found_is_left_and_told(many_runs, tmp_path, capsys):
+    many_runs.tell("| a |\n| 1 |", tmp_path, tmp_path / "a.png")
+    assert (tmp_path / "table.md").read_text() == "| a |\n| 1 |\n"
+    assert capsys.readouterr().out == f"| a |\n| 1 |\n\n{tmp_path}/table.md\n{tmp_path}/a.png\n"

@@ -1,24 +1,14 @@
 """What the README and the examples show runs as it stands there."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-
-
-def run(code, cwd):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=cwd, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+from tests.processes import ROOT, python
 
 
 def test_the_first_ten_lines_of_code_run_and_find_a_peak(tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
     assert len(code.splitlines()) <= 10
-    done = run(code, tmp_path)
+    done = python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert 20 <= int(done.stdout.split()[-1]) <= 80
     assert (tmp_path / "timeline.png").stat().st_size > 10_000
@@ -28,13 +18,15 @@ def test_the_detector_follows_any_curve_alone(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (code,) = (block for block in blocks if "detector.update" in block)
     gaps = [0, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]
-    done = run(f"curve = [(50 * k, gap, 9.0) for k, gap in enumerate({gaps})]\n{code}", tmp_path)
+    done = python(
+        "-c", f"curve = [(50 * k, gap, 9.0) for k, gap in enumerate({gaps})]\n{code}", cwd=tmp_path
+    )
     # Averages 0, .05, ... .31, .30, .25, .18, .14, .12: risen at 50, a third of .98 x .4 at 450.
     assert done.stdout.split() == ["COLLAPSED", "50", "200", "450"], done.stderr
 
 
 def test_the_example_stops_past_the_peak_with_its_weights(tmp_path):
-    done = run((ROOT / "examples/keep_the_peak.py").read_text(), tmp_path)
+    done = python("-c", (ROOT / "examples/keep_the_peak.py").read_text(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     peak, step = re.search(r"gap (.*) at step (\d+)", done.stdout).groups()
     assert f"step={step}.ckpt" in done.stdout

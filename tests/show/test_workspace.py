@@ -16,6 +16,7 @@ from lightning_semgeom.commands.cli import main
 from lightning_semgeom.show.loggers import run_folder
 from lightning_semgeom.show.workspace import DEFAULT_SITES, sites_of, workspace
 from tests import models
+from tests.processes import python
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # of wandb_workspaces
 
@@ -125,11 +126,8 @@ def test_the_pictures_of_a_site_are_one_gallery_by_step():
 def run(tmp_path, *arguments, **environment):
     """The command without a login of the machine's own; its exit status, stdout and stderr."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_semgeom.commands.cli", *COMMAND, *map(str, arguments)],
-        env=clean | {"HOME": str(tmp_path), "WANDB_HTTP_TIMEOUT": "3"} | environment,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+    environment = clean | {"HOME": str(tmp_path), "WANDB_HTTP_TIMEOUT": "3"} | environment
+    done = python("-m", "lightning_semgeom.commands.cli", *COMMAND, *arguments, env=environment)
     return done.returncode, done.stdout, done.stderr
 
 
