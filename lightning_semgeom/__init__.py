@@ -1,23 +1,12 @@
-"""See meaning form and fade in a model's representations while Lightning trains it."""
+"""See meaning form and fade in a model's representations while Lightning trains it.
+
+Each name is imported when it is first asked for: functions come without Lightning, and the command
+line without torch.
+"""
+
+from typing import TYPE_CHECKING
 
 from lightning_semgeom._version import __version__
-from lightning_semgeom.attributes import AttributeTable
-from lightning_semgeom.callback import SemanticGeometry
-from lightning_semgeom.checkpoints import analyze
-from lightning_semgeom.geometry.collapse import NeuralCollapse, neural_collapse
-from lightning_semgeom.geometry.concepts import Concepts, concepts
-from lightning_semgeom.geometry.directions import Direction, directions
-from lightning_semgeom.geometry.partial import partial_gap
-from lightning_semgeom.geometry.similarity import AttributeSimilarity, attribute_similarity
-from lightning_semgeom.geometry.spectrum import Spectrum, spectrum
-from lightning_semgeom.record.history import History
-from lightning_semgeom.record.phases import PhaseDetector
-from lightning_semgeom.training.alignment import AttributeAlignment
-from lightning_semgeom.training.anchor import GramAnchor
-from lightning_semgeom.training.dispersion import GramDispersion
-from lightning_semgeom.training.regularizer import GeometryRegularizer
-from lightning_semgeom.training.steering import steer
-from lightning_semgeom.training.stopping import StopAfterPeak
 
 __all__ = [
     "AttributeAlignment",
@@ -44,3 +33,62 @@ __all__ = [
     "spectrum",
     "steer",
 ]
+
+if TYPE_CHECKING:
+    from lightning_semgeom.attributes.table import AttributeTable
+    from lightning_semgeom.callback import SemanticGeometry
+    from lightning_semgeom.checkpoints.analysis import analyze
+    from lightning_semgeom.geometry.collapse import neural_collapse
+    from lightning_semgeom.geometry.concepts import Concepts, concepts
+    from lightning_semgeom.geometry.directions import Direction, directions
+    from lightning_semgeom.geometry.metrics.collapse import NeuralCollapse
+    from lightning_semgeom.geometry.metrics.similarity import AttributeSimilarity
+    from lightning_semgeom.geometry.metrics.spectrum import Spectrum
+    from lightning_semgeom.geometry.partial import partial_gap
+    from lightning_semgeom.geometry.similarity import attribute_similarity
+    from lightning_semgeom.geometry.spectrum import spectrum
+    from lightning_semgeom.record.history import History
+    from lightning_semgeom.record.phases import PhaseDetector
+    from lightning_semgeom.training.alignment import AttributeAlignment
+    from lightning_semgeom.training.anchor import GramAnchor
+    from lightning_semgeom.training.dispersion import GramDispersion
+    from lightning_semgeom.training.regularizer import GeometryRegularizer
+    from lightning_semgeom.training.steering import steer
+    from lightning_semgeom.training.stopping import StopAfterPeak
+else:  # a type checker that saw `__getattr__` would take any name for one of ours
+    _MODULES = {
+        "AttributeAlignment": "training.alignment",
+        "AttributeSimilarity": "geometry.metrics.similarity",
+        "AttributeTable": "attributes.table",
+        "Concepts": "geometry.concepts",
+        "Direction": "geometry.directions",
+        "GeometryRegularizer": "training.regularizer",
+        "GramAnchor": "training.anchor",
+        "GramDispersion": "training.dispersion",
+        "History": "record.history",
+        "NeuralCollapse": "geometry.metrics.collapse",
+        "PhaseDetector": "record.phases",
+        "SemanticGeometry": "callback",
+        "Spectrum": "geometry.metrics.spectrum",
+        "StopAfterPeak": "training.stopping",
+        "analyze": "checkpoints.analysis",
+        "attribute_similarity": "geometry.similarity",
+        "concepts": "geometry.concepts",
+        "directions": "geometry.directions",
+        "neural_collapse": "geometry.collapse",
+        "partial_gap": "geometry.partial",
+        "spectrum": "geometry.spectrum",
+        "steer": "training.steering",
+    }
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        globals()[name] = found  # the next time it is found without a call
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

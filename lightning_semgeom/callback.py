@@ -12,8 +12,8 @@ import lightning.pytorch as pl
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.attributes.given import check_is_table
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.probe import check_probe

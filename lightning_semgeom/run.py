@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeVar
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 
-from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.attributes.codes import fingerprint
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange

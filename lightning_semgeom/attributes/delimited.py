@@ -27,6 +27,12 @@ class Line:
         return not any(cell.strip() for cell in self.cells)
 
 
+def check_is_there(path: Path) -> None:
+    """Raise a FileNotFoundError where there is no file at `path`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no attribute file at '{path}'.")
+
+
 def read_lines(path: Path) -> tuple[list[str], list[Line]]:
     """The header of a file, and each further line that has a cell at all.
 
@@ -86,8 +92,7 @@ def check_header(path: Path, header: Sequence[str], lines: Sequence[Line]) -> No
 
 
 def _read(path: Path) -> tuple[list[str], list[Line]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no attribute file at '{path}'.")
+    check_is_there(path)
     lines, began = [], 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lightning_semgeom.attributes.missing import is_nothing
 from lightning_semgeom.attributes.row_ids import row_ids
 
 _AS_LISTS = "Give one list an attribute, as df.to_dict(orient='list') does."
@@ -106,7 +105,7 @@ def _entries(name: str, column: Any) -> _Entries:
             "AttributeTable.from_file(path, tokenizer=...)."
         )
     for row, entry in enumerate(entries):
-        if not is_nothing(entry) and not isinstance(entry, Hashable):
+        if not _is_nothing(entry) and not isinstance(entry, Hashable):
             raise TypeError(
                 f"attribute '{name}', row {row}: a {type(entry).__name__}, {str(entry)[:40]}, is "
                 f"no value; each row has one or none. {_AS_LISTS}"
@@ -125,10 +124,22 @@ def _index(name: str, labels: Sequence[str]) -> list[int] | None:
         ) from None
 
 
+def _is_nothing(entry: object) -> bool:
+    """Whether an object is no value: None, NaN, NaT, pandas.NA, a masked cell."""
+    if entry is None or entry is np.ma.masked:
+        return True
+    try:
+        return bool(entry != entry)  # NaN and NaT differ from themselves
+    except TypeError:  # pandas.NA does not say whether it does
+        return type(entry).__name__ == "NAType"
+    except ValueError:  # an array says it for each element
+        return False
+
+
 def texts_of(entries: Iterable[Any]) -> list[str | None]:
     """The name of each entry's value; None where it has none, as None, NaN, NaT and NA have."""
     plain = (entry.item() if isinstance(entry, Tensor) else entry for entry in entries)
-    known = [None if is_nothing(entry) else entry for entry in plain]
+    known = [None if _is_nothing(entry) else entry for entry in plain]
     numbers = [entry for entry in known if isinstance(entry, float | np.floating)]
     # Beside a missing or a whole number pandas makes 1.0 of 1, which is the same value still.
     is_made = any(entry is None or _is_whole(entry) for entry in known)

@@ -1,10 +1,8 @@
-"""What stands for "no value" in data: one list for dicts, files, words and numbers."""
+"""The texts that stand for "no value" in data: one list for dicts, files, words and numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-
-import numpy as np
 
 # What pandas.read_csv, R, numpy and spreadsheets take or write as missing. "none" is not among
 # them: people mean a value by it, as `surface` does.
@@ -41,15 +39,3 @@ def is_missing(text: str, missing: Collection[str]) -> bool:
 def missing_numbers(missing: Iterable[str]) -> frozenset[str]:
     """The lower case of what stands for no value among numbers, where case means nothing."""
     return frozenset((*(text.lower() for text in missing), *_NO_NUMBERS))
-
-
-def is_nothing(entry: object) -> bool:
-    """Whether an object is no value: None, NaN, NaT, pandas.NA, a masked cell."""
-    if entry is None or entry is np.ma.masked:
-        return True
-    try:
-        return bool(entry != entry)  # NaN and NaT differ from themselves
-    except TypeError:  # pandas.NA does not say whether it does
-        return type(entry).__name__ == "NAType"
-    except ValueError:  # an array says it for each element
-        return False

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
-
 from lightning_semgeom.attributes.missing import MISSING, is_missing, missing_numbers
 
 
@@ -59,9 +57,15 @@ class Cut:
         known = [number for number in numbers if number is not None and isfinite(number)]
         if not known:
             return None
-        at = float(np.quantile(np.array(known), self.at)) if self.is_quantile else self.at
+        at = _quantile(known, self.at) if self.is_quantile else self.at
         names = {False: f"<={at:.6g}", True: f">{at:.6g}"}
         return [
             None if number is None or not isfinite(number) else names[number > at]
             for number in numbers
         ]
+
+
+def _quantile(numbers: Sequence[float], share: float) -> float:
+    import numpy as np  # not at the top: the command line asks for `Cut.of` alone
+
+    return float(np.quantile(np.array(numbers), share))

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from torch import nn
-from torch._dynamo import OptimizedModule
 
 _WRAPPERS = ("_orig_mod", "_forward_module", "_fsdp_wrapped_module")
 
@@ -52,6 +51,8 @@ def compiled_around(model: nn.Module, name: str) -> str | None:
 
     Hooks on a submodule of compiled code are not called.
     """
+    from torch._dynamo import OptimizedModule  # takes as long to import as all the rest of torch
+
     # Lightning unwraps a compiled LightningModule and leaves this mark.
     if getattr(model, "_compiler_ctx", None) is not None:
         return type(model).__name__

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.attributes.given import check_is_table
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.names import find_tensor, site_of
 from lightning_semgeom.checkpoints.runs import find_checkpoints

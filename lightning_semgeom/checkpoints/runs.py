@@ -12,6 +12,7 @@ from lightning_semgeom.checkpoints import hub
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.huggingface import model_file
 from lightning_semgeom.checkpoints.parts import Parts, parts_of
+from lightning_semgeom.checkpoints.paths import check_is_there
 from lightning_semgeom.checkpoints.sharded import is_cut_off, is_sharded
 from lightning_semgeom.checkpoints.steps import named_step, without_step
 from lightning_semgeom.checkpoints.unreadable import finished_name
@@ -39,8 +40,7 @@ def find_checkpoints(paths: Iterable[Path]) -> list[Checkpoint]:
     """
     found = []
     for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"no file or folder at '{path}'.")
+        check_is_there(path)
         here = list(_distinct(_given(path)))
         if not here:
             raise FileNotFoundError(

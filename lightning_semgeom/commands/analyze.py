@@ -8,11 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
+from lightning_semgeom.commands.arguments import tokenizer_file
 from lightning_semgeom.record.history import History
 from lightning_semgeom.show.plots import timeline
-from lightning_semgeom.show.report import CONTROL, find_runs, write_report
+from lightning_semgeom.show.report.folders import CONTROL
+from lightning_semgeom.show.report.page import write_report
+from lightning_semgeom.show.report.runs import find_runs
 
 _CONTROL_SEED = 0
 
@@ -65,6 +68,8 @@ def attributes_of(
 ) -> AttributeTable:
     """The table of a file, or one that a tokenizer's vocabulary gives: `surface` or `python`.
 
+    The arguments are as `arguments.check_analyze` lets them pass.
+
     Args:
         named: path of the file, or one of the two words.
         tokenizer: path of a tokenizer.json, or of a folder with one.
@@ -74,16 +79,9 @@ def attributes_of(
 
     Raises:
         FileNotFoundError: if a file is not there.
-        ValueError: if a file cannot be read, the tokenizer is missing, or there is nothing to cut.
+        ValueError: if a file cannot be read, or there is nothing to cut.
     """
     makers = {"surface": AttributeTable.surface, "python": AttributeTable.python_tokens}
-    if named in makers and tokenizer is None:
-        raise ValueError(f"--attributes {named} is about a vocabulary: give its --tokenizer, too.")
-    if named in makers and (threshold is not None or quantile is not None):
-        raise ValueError(
-            f"--attributes {named} has no columns of numbers: --threshold and --quantile cut those "
-            "of a file."
-        )
     vocabulary = None if tokenizer is None else _tokenizer(tokenizer)
     if named in makers:
         return makers[named](vocabulary, **({} if min_count is None else {"min_count": min_count}))
@@ -93,9 +91,7 @@ def attributes_of(
 def _tokenizer(path: Path) -> Any:
     from tokenizers import Tokenizer
 
-    file = path / "tokenizer.json" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"no tokenizer at '{file}'.")
+    file = tokenizer_file(path)
     try:
         return Tokenizer.from_file(str(file))
     except Exception as fault:  # tokenizers raises nothing more special

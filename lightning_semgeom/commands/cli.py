@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING, NoReturn
 from typing_extensions import override
 
 from lightning_semgeom._version import __version__
+from lightning_semgeom.commands.arguments import (
+    check_analyze,
+    check_demo,
+    check_report,
+    check_workspace,
+)
 
 if TYPE_CHECKING:
     from lightning_semgeom.record.history import History
@@ -88,6 +94,7 @@ def _positive(text: str) -> int:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
+    check_demo(chosen.setting, chosen.text, chosen.out)
     began = time.monotonic()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # What Lightning and its dependencies remark on here is about their own defaults.
@@ -174,23 +181,19 @@ def _add_analyze(commands: _Commands) -> None:
 
 
 def _analyze(chosen: argparse.Namespace) -> int:
+    first = chosen.paths[0]
+    out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
+    cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
+    check_analyze(chosen.paths, chosen.attributes, chosen.tokenizer, **cut, out=out)
     from lightning_semgeom.commands.analyze import attributes_of, run_analysis
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        table = attributes_of(
-            chosen.attributes,
-            chosen.tokenizer,
-            chosen.min_count,
-            threshold=chosen.threshold,
-            quantile=chosen.quantile,
-        )
+        table = attributes_of(chosen.attributes, chosen.tokenizer, chosen.min_count, **cut)
     for warning in told:
         print(f"lightning-semgeom: {warning.message}", file=sys.stderr)
-    if chosen.threshold is not None or chosen.quantile is not None:
+    if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
-    first = chosen.paths[0]
-    out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
     run = run_analysis(chosen.paths, table, chosen.tensor, out)
     for fault in run.faults:
         print(f"lightning-semgeom: {fault}", file=sys.stderr)
@@ -241,9 +244,11 @@ def _add_report(commands: _Commands) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from lightning_semgeom.show.report import find_runs, write_report
-
     out = chosen.out or chosen.folders[0] / "report.html"
+    check_report(chosen.folders, out)
+    from lightning_semgeom.show.report.page import write_report
+    from lightning_semgeom.show.report.runs import find_runs
+
     write_report(find_runs(chosen.folders), out)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
     return 0
@@ -271,6 +276,7 @@ def _add_wandb_workspace(commands: _Commands) -> None:
 
 
 def _wandb_workspace(chosen: argparse.Namespace) -> int:
+    check_workspace(chosen.folder, chosen.name)
     from lightning_semgeom.show.workspace import DEFAULT_SITES, save, sites_of, workspace
 
     sites = sites_of(chosen.folder, chosen.name) if chosen.folder else DEFAULT_SITES

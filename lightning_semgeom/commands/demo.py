@@ -16,7 +16,9 @@ from lightning_semgeom.record.history import History
 from lightning_semgeom.settings.controlled import NETWORKS, Network, Setting, network_setting
 from lightning_semgeom.show.loggers import run_folder
 from lightning_semgeom.show.plots import gram_row, timeline
-from lightning_semgeom.show.report import CONTROL, find_runs, write_report
+from lightning_semgeom.show.report.folders import CONTROL
+from lightning_semgeom.show.report.page import write_report
+from lightning_semgeom.show.report.runs import find_runs
 from lightning_semgeom.show.summary import known_gaps
 
 STEPS = {"stdlib": 1200} | dict.fromkeys(NETWORKS, 2000)
@@ -57,6 +59,8 @@ def run_demo(
     logger: str,
 ) -> DemoRun:
     """Train one setting with the callback and its control, and draw what they found.
+
+    The arguments are as `arguments.check_demo` lets them pass.
 
     Args:
         setting: "stdlib", "factored", "latent" or "pictures".
@@ -109,8 +113,6 @@ def _made(setting: Literal["stdlib"] | Network, seed: int, steps: int, text: str
         from lightning_semgeom.settings.stdlib import stdlib_setting
 
         return stdlib_setting(steps, seed, text)
-    if text is not None:
-        raise ValueError("--text goes with --setting stdlib; the others make their own data.")
     return network_setting(setting, seed)
 
 

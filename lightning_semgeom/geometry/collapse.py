@@ -8,18 +8,13 @@ d]` the classifier, b `[K]` its bias.
 
 from __future__ import annotations
 
-from functools import partial, reduce
-from typing import TYPE_CHECKING, Any, ClassVar
-
 import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import block_slices, check_rows
 from lightning_semgeom.geometry.classes import ClassSums, centre_agreement, class_sums
-from lightning_semgeom.geometry.metric import GeometryMetric
-from lightning_semgeom.geometry.reference import ModuleReference
 
-_FIGURES = (
+FIGURES = (
     "nc1_trace",
     "nc1_pinv",
     "cdnv",
@@ -36,7 +31,7 @@ def collapse_from_sums(sums: ClassSums, classifier: Tensor | None = None) -> dic
     seen = sums.counts > 0
     n_k = sums.counts[seen]
     k, n = seen.sum().to(n_k), n_k.sum()
-    figures = {name: n.new_tensor(torch.nan) for name in _FIGURES}
+    figures = {name: n.new_tensor(torch.nan) for name in FIGURES}
     if k < 2:
         return figures
     centred = _centred(sums.means[seen])
@@ -147,8 +142,8 @@ def neural_collapse(
         >>> round(found["nc1_trace"].item(), 3)  # within a class 1, between them 2
         0.5
     """
-    _check_labels(rows, labels, num_classes)
-    _check_classifier(classifier, bias, num_classes, rows.shape[1])
+    check_labels(rows, labels, num_classes)
+    check_classifier(classifier, bias, num_classes, rows.shape[1])
     sums = class_sums(rows, labels, num_classes)
     figures = collapse_from_sums(sums, classifier)
     if classifier is not None:
@@ -158,7 +153,8 @@ def neural_collapse(
     return figures
 
 
-def _check_labels(rows: Tensor, labels: Tensor, num_classes: int) -> None:
+def check_labels(rows: Tensor, labels: Tensor, num_classes: int) -> None:
+    """Raise a ValueError unless `labels` are one class below `num_classes` for each row."""
     check_rows(rows)
     if labels.shape != rows.shape[:1] or labels.is_floating_point():
         raise ValueError(
@@ -171,9 +167,10 @@ def _check_labels(rows: Tensor, labels: Tensor, num_classes: int) -> None:
         )
 
 
-def _check_classifier(
+def check_classifier(
     classifier: Tensor | None, bias: Tensor | None, num_classes: int, width: int
 ) -> None:
+    """Raise a ValueError unless `classifier` is `[K, d]` and `bias` `[K]`, where they are given."""
     for name, given, expected in (
         ("classifier", classifier, (num_classes, width)),
         ("bias", bias, (num_classes,)),
@@ -182,114 +179,3 @@ def _check_classifier(
             raise ValueError(f"{name} must be {list(expected)}; got {list(given.shape)}.")
     if bias is not None and classifier is None:
         raise ValueError("bias was given without a classifier; give both or neither.")
-
-
-class NeuralCollapse(GeometryMetric):
-    """`neural_collapse` over a stream of rows, as a torchmetrics Metric.
-
-    Its states add up over updates and processes about the class means, so that a stream has the
-    digits of all rows at once. `nc4` compares with the class means of all rows, which a stream
-    knows only when it has ended: it is computed for the rows whose update was given `means` of an
-    earlier pass, else it is NaN.
-
-    Args:
-        num_classes: K.
-        dim: width d of the rows.
-        classifier: the layer from features to logits, for `nc3` and `nc4`. It is read when needed,
-            neither copied nor registered as a part of the metric; a clone or copy of the metric
-            reads the same one, or where the model was copied with the metric in it, the copy's.
-        kwargs: passed on to `torchmetrics.Metric`.
-
-    Raises:
-        ValueError: if the classifier's weight is not `[num_classes, dim]`.
-
-    Example:
-        >>> metric = NeuralCollapse(num_classes=3, dim=3)
-        >>> for _ in range(2):
-        ...     metric.update(torch.eye(3), torch.arange(3))
-        >>> f"{metric.compute()['etf_distance'].item():.3f}"
-        '0.000'
-    """
-
-    plotted = _FIGURES
-    __jit_unused_properties__: ClassVar = [*GeometryMetric.__jit_unused_properties__, "counts"]
-
-    if TYPE_CHECKING:  # torch.jit.script cannot read these
-        moments: Tensor
-        agreed: Tensor
-        looked_at: Tensor
-
-    def __init__(
-        self,
-        num_classes: int,
-        dim: int,
-        classifier: torch.nn.Linear | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.num_classes = num_classes
-        self.dim = dim
-        size = ClassSums.packed_size(num_classes, dim)
-        merge = partial(_merged, num_classes=num_classes, dim=dim)
-        self.add_state("moments", torch.zeros(size, dtype=torch.float64), dist_reduce_fx=merge)
-        for name in ("agreed", "looked_at"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.set_classifier(classifier)
-
-    @property
-    def counts(self) -> Tensor:
-        """fp64 `[K]`: how many rows each class has had."""
-        return self._sums().counts
-
-    def set_classifier(self, classifier: torch.nn.Linear | None) -> None:
-        """Read another layer from now on, or none.
-
-        Raises:
-            ValueError: if its weight is not `[num_classes, dim]`.
-        """
-        if classifier is not None:
-            _check_classifier(classifier.weight, classifier.bias, self.num_classes, self.dim)
-        self._classifier = ModuleReference(classifier)  # not as a submodule
-        self.add_settings(*self._classifier.numbers)
-
-    def update(self, rows: Tensor, labels: Tensor, means: Tensor | None = None) -> None:
-        """Add `rows` `[n, dim]` of the classes `labels` `[n]`; `means` `[K, dim]` for `nc4`."""
-        _check_labels(rows, labels, self.num_classes)
-        check_rows(rows, self.dim)
-        added = class_sums(rows, labels, self.num_classes)
-        self.moments = self._sums().merged(added).packed()
-        classifier = self._classifier[0]
-        if means is not None and classifier is not None:
-            agreed, looked_at = centre_agreement(
-                rows, labels, means.to(self.moments), classifier.weight, classifier.bias
-            )
-            self.agreed += agreed
-            self.looked_at += looked_at
-
-    def compute(self) -> dict[str, Tensor]:
-        """The figures of `neural_collapse` for all rows seen."""
-        classifier = self._classifier[0]
-        figures = collapse_from_sums(
-            self._sums(), None if classifier is None else classifier.weight
-        )
-        figures["nc4"] = self.agreed / self.looked_at
-        return figures
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
-    ) -> None:
-        """Also take states of version 0.1, which were sums about zero."""
-        old = [prefix + name for name in ("counts", "sums", "squares", "second")]
-        if all(name in state_dict for name in old):
-            found = ClassSums.from_sums_about_zero(*(state_dict.pop(name) for name in old))
-            state_dict[prefix + "moments"] = found.packed()
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
-
-    def _sums(self) -> ClassSums:
-        return ClassSums.unpacked(self.moments, self.num_classes, self.dim)
-
-
-def _merged(gathered: Tensor, num_classes: int, dim: int) -> Tensor:
-    """The state of all updates or processes, from `[m, size]`, one row for each."""
-    parts = [ClassSums.unpacked(packed, num_classes, dim) for packed in gathered]
-    return reduce(ClassSums.merged, parts).packed()

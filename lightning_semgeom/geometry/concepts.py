@@ -28,7 +28,7 @@ from lightning_semgeom.geometry.directions import check_table, checked_names
 from lightning_semgeom.geometry.sums import mean_sums
 
 if TYPE_CHECKING:
-    from lightning_semgeom.attributes import AttributeTable
+    from lightning_semgeom.attributes.table import AttributeTable
 
 
 @dataclass(frozen=True)

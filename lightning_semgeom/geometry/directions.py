@@ -26,7 +26,7 @@ from lightning_semgeom.geometry.blocks import (
 from lightning_semgeom.geometry.sums import mean_sums
 
 if TYPE_CHECKING:
-    from lightning_semgeom.attributes import AttributeTable
+    from lightning_semgeom.attributes.table import AttributeTable
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,10 @@ Legend: n unit rows u_i of width d; C = sum of u u^T, of trace n; r the largest 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
-from lightning_semgeom.geometry.metric import GeometryMetric
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.sums import mean_sums, row_sums
 
@@ -65,57 +62,13 @@ def spectrum(rows: Tensor, center: bool = True) -> dict[str, Tensor]:
         0.0
     """
     check_rows(rows)
-    count, second = _moments(rows, mean_sums(rows).mean if center else None)
+    count, second = moments(rows, mean_sums(rows).mean if center else None)
     return spectrum_from_sums(count, second, center)
 
 
-def _moments(rows: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
+def moments(rows: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The number of valid rows `[]` and C `[d, d]` of `rows` `[n, d]` less `mean` `[d]`, fp64."""
     no_codes = torch.empty(rows.shape[0], 0, dtype=torch.int64, device=rows.device)
     sums = row_sums(rows, CodePlan(no_codes, ()), mean)
     assert sums.second is not None  # for the type checker: second moments are on by default
     return sums.count, sums.second[0]
-
-
-class Spectrum(GeometryMetric):
-    """`spectrum` over a stream of rows, as a torchmetrics Metric with sum states.
-
-    Args:
-        dim: width d of the rows.
-        center: whether rows are centred: with the `mean` given to `update`, or where none is given
-            with the mean of that update's own rows.
-        kwargs: passed on to `torchmetrics.Metric`.
-
-    Example:
-        >>> metric = Spectrum(dim=2, center=False)
-        >>> for row in torch.eye(2):
-        ...     metric.update(row[None])
-        >>> metric.compute()["participation_ratio"].item()
-        2.0
-    """
-
-    plotted = ("participation_ratio", "effective_rank")
-
-    if TYPE_CHECKING:  # torch.jit.script cannot read these
-        count: Tensor
-        second: Tensor
-
-    def __init__(self, dim: int, center: bool = True, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.dim = dim
-        self.center = center
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("second", torch.zeros((dim, dim), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_settings(center)
-
-    def update(self, rows: Tensor, mean: Tensor | None = None) -> None:
-        """Add `rows` `[n, dim]`, centred with `mean` `[dim]` where given."""
-        check_rows(rows, self.dim)
-        if mean is None and self.center:
-            mean = mean_sums(rows).mean
-        count, second = _moments(rows, mean)
-        self.count += count
-        self.second += second
-
-    def compute(self) -> dict[str, Tensor]:
-        """The figures of `spectrum` for all rows seen."""
-        return spectrum_from_sums(self.count, self.second, self.center)

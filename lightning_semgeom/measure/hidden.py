@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.geometry.classes import class_means
 from lightning_semgeom.measure.site import Measurement, SitePlan, measure, plan_site

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.faults import UndefinedError
 from lightning_semgeom.geometry.gram import cell_gram, picture_cells
 from lightning_semgeom.geometry.partial import JointValues, joint_values, partial_gap_from_sums

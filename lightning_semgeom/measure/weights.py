@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows
 from lightning_semgeom.faults import attempted

@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightning_semgeom.record.lines import LineReader, LineWriter
-from lightning_semgeom.record.packing import packed_records, unpacked_records
 from lightning_semgeom.record.picture import SitePicture
+from lightning_semgeom.record.places import FILE_NAME, PICTURE_FOLDER, history_file
 from lightning_semgeom.record.record import Milestones, Record
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FILE_NAME = "history.jsonl"
-PICTURE_FOLDER = "pictures"
 
 
 class History:
@@ -60,10 +57,7 @@ class History:
             FileNotFoundError: if there is no history.
             ValueError: if another line cannot be read; the message names it.
         """
-        file = Path(path)
-        file = file / FILE_NAME if file.is_dir() else file
-        if not file.is_file():
-            raise FileNotFoundError(f"no history at '{file}'.")
+        file = history_file(Path(path))
         history = cls()
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         reader = LineReader()
@@ -256,6 +250,8 @@ class History:
 
     def state_dict(self) -> dict[str, Any]:
         """All records, as tensors, strings and integers."""
+        from lightning_semgeom.record.packing import packed_records  # files need no torch
+
         return {
             **packed_records(self._records, self.keys),
             "folder": None if self.folder is None else str(self.folder.resolve()),
@@ -263,6 +259,8 @@ class History:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the records of `state` in place of those that are here."""
+        from lightning_semgeom.record.packing import unpacked_records
+
         self._came_from = None if state["folder"] is None else Path(state["folder"])
         self._records, keys = unpacked_records(state)
         self._keys = dict.fromkeys(keys)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import lightning.pytorch as pl
 import torch
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.settings import factored, latent, pictures, ufm
 from lightning_semgeom.settings.recipe import CLASSES, FullBatch
 

@@ -13,7 +13,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.settings.contexts import ContextModel
 from lightning_semgeom.settings.recipe import CLASSES, FullBatch
 

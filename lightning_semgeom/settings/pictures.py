@@ -14,7 +14,7 @@ from math import pi
 import torch
 from torch import Tensor, nn
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.settings.recipe import CLASSES, WIDTH, Batch, FullBatch, LabelModel
 
 TINTS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "grey": (0.58, 0.58, 0.58)}

@@ -7,7 +7,6 @@ tokens' own text: what kind of Python word it is, whether it begins with a space
 from __future__ import annotations
 
 import sys
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,47 +16,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from lightning_semgeom.attributes import AttributeTable
 from lightning_semgeom.attributes.python import word_kind
 from lightning_semgeom.attributes.surface import case
+from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.settings.documents import read_stdlib, read_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "idlelib"}
 _SPACE = "Ġ"  # how a byte-level BPE writes a leading space
 _DOCUMENTS_A_STEP = 50
 _PROBE_BATCHES = 4
 _HELD_OUT_BATCHES = 64
-
-
-def read_stdlib() -> list[str]:
-    """The text of each Python file of the standard library without its tests and IDLE."""
-    root = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted(
-        path for path in root.rglob("*.py") if not _LEFT_OUT & set(path.relative_to(root).parts)
-    )
-    return [path.read_text(encoding="utf-8", errors="replace") for path in files]
-
-
-def read_text(file: Path) -> list[str]:
-    """The text of one file, cut at blank lines into documents of a few thousand characters.
-
-    Raises:
-        ValueError: if the file cannot be read as text or is too short for a run.
-    """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise ValueError(f"--text: '{file}' cannot be read as UTF-8 text: {fault}.") from None
-    documents, size = [""], 0
-    for paragraph in text.split("\n\n"):
-        if size > 5000:
-            documents.append("")
-            size = 0
-        documents[-1] += paragraph + "\n\n"
-        size += len(paragraph)
-    return documents
 
 
 def train_tokenizer(documents: list[str], vocab_size: int) -> Tokenizer:

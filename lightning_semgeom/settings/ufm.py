@@ -29,7 +29,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_semgeom.attributes import AttributeTable
+from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.settings.recipe import WIDTH, Batch
 
 ALPHA = 0.2

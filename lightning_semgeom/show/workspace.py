@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.record.history import History
+from lightning_semgeom.record.places import own_folder
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import LinePlot
@@ -28,8 +29,7 @@ def sites_of(folder: Path, name: str = "semgeom") -> list[str]:
         FileNotFoundError: if there is no history.
         ValueError: if it is that of a callback with another name.
     """
-    own = folder / name
-    history = History.load(own if own.is_dir() else folder)
+    history = History.load(own_folder(folder, name))
     roots = list(dict.fromkeys(key.partition("/")[0] for key in history.keys))
     if name not in roots:
         raise ValueError(

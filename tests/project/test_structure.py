@@ -99,6 +99,13 @@ def test_tensors_tables_and_records_know_no_lightning(path):
             assert when == "types" or module.split(".")[0] != "lightning", module
 
 
+@each_file
+def test_torchmetrics_is_met_in_the_metric_classes_alone(path):
+    if path.parent != ROOT / "geometry/metrics":
+        for module, when in imports(path):
+            assert when == "types" or module.split(".")[0] != "torchmetrics", module
+
+
 def test_no_module_imports_itself_by_way_of_others_not_even_when_called():
     edges = {}
     for path in FILES:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_semgeom.record.history import FILE_NAME, History
-
-CONTROL = "_control"  # what follows a callback's name
+from lightning_semgeom.record.history import History
+from lightning_semgeom.record.places import FILE_NAME
+from lightning_semgeom.show.report.folders import CONTROL, history_folders
 
 
 @dataclass(frozen=True)
@@ -26,35 +26,14 @@ class RunFiles:
 def find_runs(folders: Sequence[Path]) -> list[RunFiles]:
     """The histories of the callbacks in each run folder, each with its control.
 
-    A folder is a run's, with `semgeom/history.jsonl` or other names of callbacks in it, or that of
-    a history itself. The control of `semgeom` is `semgeom_control`.
-
     Raises:
-        FileNotFoundError: if a folder holds no history; the message says where it was looked for.
+        FileNotFoundError: as `history_folders` does.
     """
-    holders = [holder for folder in folders for holder in _holders(folder)]
+    holders = history_folders(folders)
     return [
         RunFiles(name, History.load(holder), _control_of(holder))
         for name, holder in zip(_short(holders), holders, strict=True)
     ]
-
-
-def _holders(folder: Path) -> list[Path]:
-    """The folders with a history that is no other one's control."""
-    if (folder / FILE_NAME).is_file():
-        return [folder]
-    found = {file.parent for file in folder.glob(f"*/{FILE_NAME}")}
-    if not found:
-        raise FileNotFoundError(
-            f"no history in '{folder}': expected '{folder / 'semgeom' / FILE_NAME}' or another "
-            "callback's folder there. Give the folder that a Trainer's first logger writes to."
-        )
-    names = {holder.name for holder in found}
-    return sorted(
-        holder
-        for holder in found
-        if not (holder.name.endswith(CONTROL) and holder.name.removesuffix(CONTROL) in names)
-    )
 
 
 def _control_of(holder: Path) -> History | None:

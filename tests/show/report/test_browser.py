@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_semgeom.show.report import find_runs, write_report
+from lightning_semgeom.show.report.page import write_report
+from lightning_semgeom.show.report.runs import find_runs
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [

@@ -10,8 +10,8 @@ import pytest
 
 from lightning_semgeom import History
 from lightning_semgeom.record.record import Record
-from lightning_semgeom.show.report import find_runs, write_report
-from lightning_semgeom.show.report.page import _MOST_PICTURES, _thinned
+from lightning_semgeom.show.report.page import _MOST_PICTURES, _thinned, write_report
+from lightning_semgeom.show.report.runs import find_runs
 from tests import models
 from tests.commands.test_cli import run
 

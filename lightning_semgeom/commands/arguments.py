@@ -1,0 +1,91 @@
+"""What is wrong with arguments, told before anything heavy is imported.
+
+Whether files are there, and which options go together; what is in the files is seen by those who
+read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_semgeom.attributes import delimited
+from lightning_semgeom.attributes.numbers import Cut
+from lightning_semgeom.checkpoints import paths as checkpoints
+from lightning_semgeom.record.places import history_file, own_folder
+from lightning_semgeom.settings.documents import text_of
+from lightning_semgeom.show.report.folders import history_folders
+
+VOCABULARY = ("surface", "python")
+"""What stands for a file of attributes where a tokenizer is given."""
+
+
+def check_demo(setting: str, text: str | None, out: Path) -> None:
+    """Raise a ValueError or an OSError for what `demo` cannot take."""
+    if text is not None and setting != "stdlib":
+        raise ValueError("--text goes with --setting stdlib; the others make their own data.")
+    if text is not None:
+        text_of(Path(text))
+    _check_out_folder(out)
+
+
+def check_analyze(
+    paths: Sequence[Path],
+    attributes: str,
+    tokenizer: Path | None,
+    threshold: float | None,
+    quantile: float | None,
+    out: Path,
+) -> None:
+    """Raise a ValueError or an OSError for what `analyze` cannot take."""
+    is_named, is_cut = attributes in VOCABULARY, threshold is not None or quantile is not None
+    if is_named and tokenizer is None:
+        raise ValueError(
+            f"--attributes {attributes} is about a vocabulary: give its --tokenizer, too."
+        )
+    if is_named and is_cut:
+        raise ValueError(
+            f"--attributes {attributes} has no columns of numbers: --threshold and --quantile cut "
+            "those of a file."
+        )
+    Cut.of(threshold, quantile)
+    if tokenizer is not None:
+        tokenizer_file(tokenizer)
+    if not is_named:
+        delimited.check_is_there(Path(attributes))
+    for path in paths:
+        checkpoints.check_is_there(path)
+    _check_out_folder(out)
+
+
+def tokenizer_file(path: Path) -> Path:
+    """The tokenizer.json that `path` is, or that is in the folder `path`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no tokenizer at '{file}'.")
+    return file
+
+
+def check_report(folders: Sequence[Path], out: Path) -> None:
+    """Raise an OSError for what `report` cannot take."""
+    history_folders(folders)
+    if out.is_dir():
+        raise IsADirectoryError(f"--out: '{out}' is a folder; expected the name of a file.")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"--out: there is no folder '{out.parent}' to write the page to.")
+
+
+def check_workspace(folder: Path | None, name: str) -> None:
+    """Raise an OSError for what `wandb-workspace` cannot take."""
+    if folder is not None:
+        history_file(own_folder(folder, name))
+
+
+def _check_out_folder(out: Path) -> None:
+    there = next((path for path in (out, *out.parents) if path.exists()), out)
+    if there.exists() and not there.is_dir():
+        raise NotADirectoryError(f"--out: '{there}' is a file; expected a folder, new or not.")

@@ -1,0 +1,1 @@
+"""Figures over a stream of rows, as torchmetrics Metrics: these alone import torchmetrics."""

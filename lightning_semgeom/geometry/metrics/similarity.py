@@ -1,0 +1,95 @@
+"""`attribute_similarity` as a torchmetrics Metric: sums of rows are its states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.metrics.base import GeometryMetric
+from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.similarity import similarity_from_sums
+from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
+
+
+class AttributeSimilarity(GeometryMetric):
+    """`attribute_similarity` over a stream of rows, as a torchmetrics Metric with sum states.
+
+    Args:
+        num_values: number of values of each attribute.
+        dim: width d of the rows.
+        center: whether rows are centred: with the `mean` given to `update`, or where none is given
+            with the mean of that update's own rows.
+        null: whether to compute `z`; the state then holds `[A, d, d]` numbers.
+        kwargs: passed on to `torchmetrics.Metric`.
+
+    Example:
+        >>> import torch
+        >>> metric = AttributeSimilarity([2], dim=3)
+        >>> metric.update(torch.eye(3), torch.tensor([[0], [0], [1]]))
+        >>> round(float(metric.compute()["between"]), 4)
+        -0.5
+    """
+
+    plotted = ("within", "between", "gap")
+
+    if TYPE_CHECKING:  # torch.jit.script cannot read these
+        value_counts: Tensor
+        value_sums: Tensor
+        second: Tensor
+        count: Tensor
+        skipped: Tensor
+
+    def __init__(
+        self,
+        num_values: Sequence[int],
+        dim: int,
+        center: bool = True,
+        null: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_values = tuple(num_values)
+        self.dim = dim
+        self.center = center
+        self.null = null
+        values = sum(self.num_values)
+        matrices = len(self.num_values) if null else 0
+        self.add_state("value_counts", _zeros(values), dist_reduce_fx="sum")
+        self.add_state("value_sums", _zeros(values, dim), dist_reduce_fx="sum")
+        self.add_state("second", _zeros(matrices, dim, dim), dist_reduce_fx="sum")
+        self.add_state("count", _zeros(), dist_reduce_fx="sum")
+        self.add_state("skipped", _zeros(), dist_reduce_fx="sum")
+        self.add_settings(center, null, *self.num_values)
+
+    def update(self, rows: Tensor, codes: Tensor, mean: Tensor | None = None) -> None:
+        """Add `rows` `[n, dim]` with `codes` `[n, A]`, centred with `mean` `[dim]` where given."""
+        check_rows(rows, self.dim)
+        if mean is None and self.center:
+            mean = mean_sums(rows).mean
+        sums = row_sums(rows, CodePlan(codes, self.num_values), mean, second=self.null)
+        self.value_counts += sums.value_counts
+        self.value_sums += sums.value_sums
+        self.count += sums.count
+        self.skipped += sums.skipped
+        if sums.second is not None:
+            self.second += sums.second[list(sums.second_index)]
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures of `attribute_similarity` for all rows seen."""
+        sums = RowSums(
+            count=self.count,
+            skipped=self.skipped,
+            value_counts=self.value_counts,
+            value_sums=self.value_sums,
+            second=self.second if self.null else None,
+            second_index=tuple(range(len(self.num_values))),
+        )
+        return similarity_from_sums(sums, self.num_values)
+
+
+def _zeros(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.float64)

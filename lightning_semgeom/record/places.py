@@ -1,0 +1,26 @@
+"""Where a history is on disk: `<run folder>/<name of the callback>/history.jsonl`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FILE_NAME = "history.jsonl"
+PICTURE_FOLDER = "pictures"
+
+
+def history_file(path: Path) -> Path:
+    """The file of the history that `path` is, or that is in the folder `path`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"no history at '{file}'.")
+    return file
+
+
+def own_folder(folder: Path, name: str) -> Path:
+    """The folder of the callback called `name` in a run's `folder`, which may be that already."""
+    own = folder / name
+    return own if own.is_dir() else folder
