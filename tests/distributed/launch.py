@@ -3,8 +3,8 @@
 import os
 import socket
 import subprocess
-import sys
 
+from tests import warm
 from tests.distributed import worker
 
 
@@ -33,10 +33,10 @@ def launch(folder, size, names, timeout=240):
     """Run the jobs `names` in `size` processes; {name: [what each process found]}."""
     folder.mkdir(exist_ok=True)
     port = free_port()
-    command = [sys.executable, "-m", "tests.distributed.worker", str(folder), *names]
+    command = ["-m", "tests.distributed.worker", str(folder), *names]
     processes = [
         subprocess.Popen(
-            command,
+            [warm.executable(rank), *command],
             env=environment(rank, size, port),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
