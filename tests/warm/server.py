@@ -5,6 +5,7 @@ import fcntl
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import runpy
 import select
@@ -22,6 +23,7 @@ from tests.warm.client import SIZE_BYTES
 MOST_DESCRIPTORS = 200
 PRELOADED = (
     "lightning_semgeom",
+    "matplotlib.pyplot",
     "tests.distributed.faulty_jobs",
     "tests.distributed.jobs",
     "tests.distributed.regularized_jobs",
@@ -98,6 +100,8 @@ def run(arguments):
             sys.argv = ["-c", *rest]
             main = sys.modules["__main__"] = types.ModuleType("__main__")
             exec(code, vars(main))
+        case [option, *rest] if option.startswith("-"):  # as multiprocessing repeats ours
+            run(rest)
         case _:
             sys.exit(f"Expected -m MODULE or -c CODE, got {arguments}.")
 
@@ -117,6 +121,8 @@ def main(path, words):
     hidden.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     hidden.chmod(0o755)
     hidden.rename(path)
+    sys.executable = str(path)  # what is forked starts others of its kind
+    multiprocessing.set_executable(sys.executable)
     asked = serve(listener)
     if asked is not None:
         take_place(asked)
