@@ -45,7 +45,7 @@ def test_a_lightning_checkpoint(tmp_path):
 
 
 def test_sharded_lightning_checkpoints_agree_with_the_live_run(tmp_path):
-    (live, _) = launch(tmp_path, 2, ["fsdp2_saved"])["fsdp2_saved"]
+    (live, _) = launch(tmp_path, 2, "fsdp2_saved")
     folder = tmp_path / "fsdp2_saved"
     assert {p.name for p in (folder / "step=2.ckpt").iterdir()} >= {".metadata", "meta.pt"}
     (folder / "step=4.ckpt").rename(folder / "another.ckpt")  # its step is in meta.pt alone

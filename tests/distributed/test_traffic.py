@@ -10,7 +10,7 @@ pytestmark = pytest.mark.processes
 
 def sent_by(found, size, name):
     """(step, our all-reduces, our all-gathers, [name, bytes] of others) of each record."""
-    for process in found[size][name]:
+    for process in found(size, name):
         for step, sent in process["traffic"].items():
             kinds = [kind for kind, _ in sent]
             others = [one for one in sent if one[0] not in ("allreduce_", "_allgather_base_")]
@@ -41,7 +41,7 @@ def test_a_record_takes_three_collectives_and_the_first_of_a_fit_one_more(found,
 @pytest.mark.parametrize("name", ["fsdp2", "fsdp2_tied", "tensor_rows", "two_dimensions"])
 def test_no_weight_is_gathered(found, name):
     size = 4 if name == "two_dimensions" else 2
-    for process in found[size][name]:
+    for process in found(size, name):
         last = process["traffic"]["7"]  # weights alone
         # Each line of the picture is a value of one attribute more, each joint value of another.
         values, lines, moments, width, sites = 5, 13, 2, models.WIDTH, 2
