@@ -1,21 +1,23 @@
-# make demo: a real run, from nothing to pictures. make test: lint, types, tests. make bench: timings.
+# make demo: a real run, from nothing to pictures. make test: lint, types, tests; make quick: without
+# those that start processes. make bench: timings.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 OPTIONS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test quick lint bench clean
 
 demo: .venv/demo
 	$(BIN)/lightning-semgeom demo $(OPTIONS)
 
-# Jobs of several processes and the demo have the machine for themselves.
-ALONE := tests/distributed tests/test_demo.py
+# Two processes at work, one thread each; what is long comes first (tests/conftest.py).
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore %) \
-		--cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest $(ALONE) --cov --cov-append --cov-report=term
+	$(PYTEST) --cov
+
+quick: lint
+	$(PYTEST) -m "not processes"
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from lightning_semgeom import AttributeTable, History, SemanticGeometry
 from lightning_semgeom.settings.factored import FactoredData, FactoredModel, factored_attributes
-from tests.processes import python
+from tests.warm import python
 
 ROOT = Path(__file__).parent.parent
 CONFIG = yaml.safe_load((ROOT / "examples/cli.yaml").read_text())

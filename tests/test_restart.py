@@ -9,7 +9,7 @@ from torch._dynamo import eval_frame
 
 from lightning_semgeom import History
 from tests import interrupted, models
-from tests.processes import python
+from tests.warm import python
 
 
 @pytest.fixture(scope="module", params=["training", "probe"])

@@ -10,7 +10,7 @@ from lightning_semgeom.commands.cli import main
 from tests import models
 from tests.attributes import vocabularies
 from tests.checkpoints.files import head, save
-from tests.processes import python
+from tests.warm import python
 
 
 def run(*arguments, cwd=None):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from lightning_semgeom import History
-from tests.commands.test_cli import run
+from tests.warm import python
+
+CLI = "lightning_semgeom.commands.cli"
 
 
 def demo(folder, *arguments):
-    done = run("demo", "--out", folder, *arguments)
+    done = python("-m", CLI, "demo", "--out", folder, *arguments, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "shuffled attributes never did" in done.stdout
     return History.load(folder / "lightning_logs/version_0/semgeom")
@@ -18,7 +20,7 @@ def gap(history, attribute):
     return history.curve(history.key("unembedding", f"gap/{attribute}"))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 @pytest.mark.processes
 def test_meaning_forms_and_fades_in_a_language_model_on_real_text(tmp_path):
     history = demo(tmp_path)
@@ -32,7 +34,7 @@ def test_meaning_forms_and_fades_in_a_language_model_on_real_text(tmp_path):
     assert space[-1] <= 0.5 * space.max()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1000)
 @pytest.mark.processes
 def test_the_factored_setting_peaks_early_and_collapses_in_part(tmp_path):
     history = demo(tmp_path, "--setting", "factored")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.processes import python
+from tests.warm import python
 
 FOLDER = Path(__file__).parents[2] / "examples"
 

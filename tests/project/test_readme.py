@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.processes import ROOT, python
+from tests.warm import ROOT, python
 
 
 @pytest.mark.processes

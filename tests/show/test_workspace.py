@@ -16,7 +16,7 @@ from lightning_semgeom.commands.cli import main
 from lightning_semgeom.show.loggers import run_folder
 from lightning_semgeom.show.workspace import DEFAULT_SITES, sites_of, workspace
 from tests import models
-from tests.processes import python
+from tests.warm import python
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # of wandb_workspaces
 

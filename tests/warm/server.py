@@ -1,5 +1,6 @@
 """Imports what jobs need, then forks a process for each client: `python -m tests.warm.server`."""
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -13,7 +14,9 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 import types
+import warnings
 from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
@@ -22,7 +25,10 @@ from tests.warm.client import SIZE_BYTES
 
 MOST_DESCRIPTORS = 200
 PRELOADED = (
-    "lightning_semgeom",
+    "lightning_semgeom.commands.analyze",
+    "lightning_semgeom.commands.demo",
+    "lightning_semgeom.settings.stdlib",
+    "lightning_semgeom.training.stopping",
     "matplotlib.pyplot",
     "tests.distributed.faulty_jobs",
     "tests.distributed.jobs",
@@ -93,17 +99,21 @@ def take_place(asked):
 def run(arguments):
     """As `python ARGUMENTS` does."""
     match arguments:
+        case ["-W", action, *rest]:
+            warnings.simplefilter(action)
+            run(rest)
         case ["-m", module, *rest]:
-            sys.argv = [module, *rest]
+            sys.argv, sys.path[0] = [module, *rest], os.getcwd()
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         case ["-c", code, *rest]:
-            sys.argv = ["-c", *rest]
+            sys.argv, sys.path[0] = ["-c", *rest], ""
             main = sys.modules["__main__"] = types.ModuleType("__main__")
             exec(code, vars(main))
         case [option, *rest] if option.startswith("-"):  # as multiprocessing repeats ours
             run(rest)
-        case _:
-            sys.exit(f"Expected -m MODULE or -c CODE, got {arguments}.")
+        case [script, *rest]:
+            sys.argv, sys.path[0] = [script, *rest], str(Path(script).resolve().parent)
+            runpy.run_path(script, run_name="__main__")
 
 
 def main(path, words):
@@ -126,8 +136,35 @@ def main(path, words):
     asked = serve(listener)
     if asked is not None:
         take_place(asked)
-        run(asked["arguments"])
+        end(status_of(asked["arguments"]))
+
+
+def status_of(arguments):
+    """The exit status of `python ARGUMENTS`."""
+    try:
+        run(arguments)
+    except SystemExit as asked:
+        if isinstance(asked.code, str):
+            print(asked.code, file=sys.stderr)
+        return asked.code if isinstance(asked.code, int) else int(asked.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(status):
+    """As the interpreter ends, but for freeing all modules, which takes half a second."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except BaseException:
+        Path(sys.argv[1]).with_name("ended").touch()
+        raise
