@@ -12,7 +12,7 @@ from torch import Tensor
 
 _BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
 _BLOCK_BYTES_ACCELERATOR = 64 << 20
-_NEAR = 1024  # times the rounding of the mean: what is shorter has lost digits to it
+_NEAR = 1 << 14  # times the rounding of the mean: what is shorter has lost digits to it
 SHORTEST = 1e-12  # of the mean's length: what a difference taken in fp64 can be told from
 
 

@@ -18,29 +18,6 @@ def run(*arguments, cwd=None):
 
 
 @pytest.mark.processes
-def test_the_factored_demo_tells_its_run_and_leaves_history_and_pictures(tmp_path):
-    done = run("demo", "--setting", "factored", "--steps", 300, "--out", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "semgeom/gap" in done.stderr + done.stdout  # the progress bar
-    lines = done.stdout.splitlines()
-    header = next(i for i, line in enumerate(lines) if line.startswith("site"))
-    rows = [line.split() for line in lines[header + 2 : header + 14]]
-    assert [row[0] for row in rows] == (["unembedding"] * 3 + ["hidden.final_norm"] * 3) * 2
-    assert [row[1] for row in rows[:3]] == ["a", "b", "c"]
-    assert all(row[2] == "(shuffled)" and row[3] == "-" for row in rows[6:])
-    assert "In the unembedding, a emerged at step" in done.stdout
-    assert "shuffled attributes never did" in done.stdout
-    folder = tmp_path / "lightning_logs/version_0"
-    assert f"Open in a browser: {folder / 'report.html'}" in done.stdout
-    assert "b emerged at step" in (folder / "report.html").read_text()
-    assert len(History.load(folder / "semgeom")) > 20
-    assert len(History.load(folder / "semgeom_control")) > 20
-    for name in ("timeline", "gram_unembedding", "gram_hidden.final_norm"):
-        assert matplotlib.image.imread(folder / f"{name}.png").std() > 0.05
-
-
-@pytest.mark.processes
 def test_the_stdlib_demo_runs_on_a_text_of_one_s_own(tmp_path):
     text = tmp_path / "text.py"
     text.write_text(

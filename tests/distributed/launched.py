@@ -10,9 +10,10 @@ from lightning_semgeom.show import dashboard
 from tests.distributed import models
 from tests.distributed.jobs import geometry
 
-# Which picture is due when, and on which process, is looked at: to lay out and fill 32 of them
-# would take ten times as long as all else. In the module, so that a spawned process has it too.
-dashboard.pixels = lambda figure: np.zeros((1, 1, 3), np.uint8)
+if __name__ in ("__main__", "__mp_main__"):
+    # Which picture is due when, and on which process, is looked at: to lay out and fill 32 of them
+    # would take ten times as long as all else.
+    dashboard.pixels = lambda figure: np.zeros((1, 1, 3), np.uint8)
 
 START_METHODS = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
 
