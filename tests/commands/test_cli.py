@@ -18,6 +18,12 @@ def run(*arguments, cwd=None):
 
 
 @pytest.mark.processes
+def test_the_module_of_version_0_1_is_the_same_command():
+    done = python("-m", "lightning_semgeom.cli", "--version")
+    assert (done.returncode, done.stdout) == (0, run("--version").stdout)
+
+
+@pytest.mark.processes
 def test_the_stdlib_demo_runs_on_a_text_of_one_s_own(tmp_path):
     text = tmp_path / "text.py"
     text.write_text(

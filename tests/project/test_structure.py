@@ -27,6 +27,7 @@ KNOWS = {
     "training": {"faults", "attributes", "geometry", "capture", "record", "callback"},
     "settings": {"attributes"},
     "commands": {"_version", "attributes", "record", "show", "checkpoints", "callback", "settings"},
+    "cli": {"commands"},
     "faults": set(),
     "_version": set(),
 }
