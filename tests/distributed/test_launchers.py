@@ -2,7 +2,6 @@
 
 import csv
 import os
-import subprocess
 
 import pytest
 
@@ -15,14 +14,10 @@ pytestmark = pytest.mark.processes
 @pytest.mark.parametrize("devices", [2, 3])
 @pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
 def test_the_history_is_that_of_one_process(tmp_path, alone, strategy, devices):
-    command = [warm.executable(), "-m", "tests.distributed.launched"]
-    done = subprocess.run(
-        [*command, str(tmp_path), strategy, str(devices)],
+    done = warm.python(
+        *("-m", "tests.distributed.launched", tmp_path, strategy, devices),
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
         timeout=240,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     expected = alone("ddp")["records"]

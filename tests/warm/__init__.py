@@ -2,8 +2,8 @@
 
 Imports take a process 8 s, and what a test wants of it often less than one. `executable()` is
 called as the interpreter is; what answers is a fresh fork of a server that has imported, has no
-thread, and has run nothing. So each process is alone with its state, and ends in the ordinary way
-(with its coverage saved). What is tested for its imports is started anew.
+thread, and has run nothing. So each process is alone with its state, and what it has registered to
+run at its end runs. What is tested for its imports is started anew.
 
 Two servers differ in how they hash strings, as processes do: code that goes over a set in another
 order on another process would be found. Each starts when it is first asked for; workers of
