@@ -24,7 +24,7 @@ from lightning_semgeom.record.history import History
 from lightning_semgeom.record.phases import PhaseDetector
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.run import Run
-from lightning_semgeom.show.loggers import kind_of, log_monitored
+from lightning_semgeom.show.loggers import kind_of, tell_monitored
 
 
 class SemanticGeometry(pl.Callback):
@@ -242,7 +242,7 @@ class SemanticGeometry(pl.Callback):
             if not run.schedule.is_due(step):
                 return
             run.begin(trainer, pl_module, step)
-            self._tell_callbacks(pl_module)
+            self._tell_callbacks(trainer, pl_module)
         if run.reads_training_batch:
             run.arm(batch, pl_module)
 
@@ -267,7 +267,7 @@ class SemanticGeometry(pl.Callback):
         if begun:
             run.begin(trainer, pl_module, run.updates.count)
         if finished or begun:
-            self._tell_callbacks(pl_module)
+            self._tell_callbacks(trainer, pl_module)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -291,8 +291,8 @@ class SemanticGeometry(pl.Callback):
             raise RuntimeError("SemanticGeometry is set up by Trainer.fit alone")
         return self._run
 
-    def _tell_callbacks(self, pl_module: pl.LightningModule) -> None:
-        log_monitored(pl_module, self._running.recorder.take_monitored(), self._shown)
+    def _tell_callbacks(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        tell_monitored(trainer, pl_module, self._running.recorder.take_monitored(), self._shown)
 
 
 def _check(holds: bool, message: str) -> None:

@@ -7,7 +7,7 @@ are not related. A kind that is not known here gets the figures by `log_metrics`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,21 +131,23 @@ _SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
 _KINDS = ("WandbLogger", *_SENDERS)
 
 
-def log_monitored(
-    pl_module: pl.LightningModule, values: Mapping[str, float], shown: Container[str]
+def tell_monitored(
+    trainer: pl.Trainer,
+    pl_module: pl.LightningModule,
+    values: Mapping[str, float],
+    shown: Iterable[str],
 ) -> None:
     """Put values where ModelCheckpoint, EarlyStopping and, those `shown`, progress bars look."""
-    for key, value in values.items():
-        # No batch gave it: a batch size is only asked for where Lightning cannot see the batch.
-        pl_module.log(
-            key,
-            value,
-            logger=False,
-            on_step=True,
-            on_epoch=False,
-            prog_bar=key in shown,
-            batch_size=1,
-        )
+    import torch
+
+    # As `LightningModule.log` does at the end, which takes a millisecond a key and copies to the
+    # device.
+    trainer.callback_metrics.update({key: torch.tensor(value) for key, value in values.items()})
+    for key in shown if trainer.progress_bar_callback is not None else ():
+        if key in values:
+            # No batch gave it: a batch size is only asked for where Lightning cannot see the batch.
+            level = {"on_step": True, "on_epoch": False}
+            pl_module.log(key, values[key], logger=False, prog_bar=True, batch_size=1, **level)
 
 
 def run_folder(trainer: pl.Trainer) -> Path:
