@@ -146,8 +146,15 @@ def tell_monitored(
     for key in shown if trainer.progress_bar_callback is not None else ():
         if key in values:
             # No batch gave it: a batch size is only asked for where Lightning cannot see the batch.
-            level = {"on_step": True, "on_epoch": False}
-            pl_module.log(key, values[key], logger=False, prog_bar=True, batch_size=1, **level)
+            pl_module.log(
+                key,
+                values[key],
+                logger=False,
+                prog_bar=True,
+                on_step=True,
+                on_epoch=False,
+                batch_size=1,
+            )
 
 
 def run_folder(trainer: pl.Trainer) -> Path:

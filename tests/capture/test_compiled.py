@@ -78,9 +78,10 @@ def forget_compiled():
 
 
 WAYS = [(whole, "eager"), (inside, "eager"), (fullgraph, "eager"), (in_place, "eager")]
+INDUCTOR = pytest.param(fullgraph, "inductor", marks=pytest.mark.processes)  # a C++ compiler's
 
 
-@pytest.mark.parametrize(("made", "backend"), [*WAYS, (fullgraph, "inductor")])
+@pytest.mark.parametrize(("made", "backend"), [*WAYS, INDUCTOR])
 @pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
 def test_due_steps_are_captured_and_nothing_is_compiled_anew(tmp_path, made, backend, probe):
     found = records(tmp_path / "compiled", made(backend), probe=probe)

@@ -44,6 +44,7 @@ def test_a_lightning_checkpoint(tmp_path):
     assert_gives(tmp_path, model.embed.weight.detach(), "embed", site="embedding")
 
 
+@pytest.mark.processes
 def test_sharded_lightning_checkpoints_agree_with_the_live_run(tmp_path):
     (live, _) = launch(tmp_path, 2, "fsdp2_saved")
     folder = tmp_path / "fsdp2_saved"
