@@ -106,7 +106,7 @@ def test_records_are_of_the_trained_weights_and_training_is_as_without_us(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before")
-            trainer.fit(model, models.batches(6))
+            trainer.fit(model, models.batches(4))
         return model.state_dict()
 
     callback, seen = SemanticGeometry(models.table(), every_n_steps=1), AfterUpdates()

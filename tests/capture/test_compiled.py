@@ -93,7 +93,7 @@ def test_due_steps_are_captured_and_nothing_is_compiled_anew(tmp_path, made, bac
         rounding = 1e-5 if backend == "eager" else 1e-3  # of other kernels, over 20 steps
         assert found[step] == pytest.approx(values, abs=rounding, rel=rounding, nan_ok=True)
     forget_compiled()
-    models.trainer(tmp_path / "plain").fit(made(backend), models.batches())
+    models.trainer(tmp_path / "plain", max_steps=4).fit(made(backend), models.batches())
     assert graphs == graphs_compiled() > 0
 
 

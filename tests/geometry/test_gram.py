@@ -75,14 +75,10 @@ def test_the_gram_of_cells_is_the_mean_cosine_over_their_pairs(size):
     plan = CodePlan(cells.of_row[:, None], (len(cells.codes),))
     sums = row_sums(rows, plan, mean_sums(rows).mean)
     found = cell_gram(sums.value_counts, sums.value_sums)
-    for c in range(len(cells.codes)):
-        for e in range(len(cells.codes)):
-            pairs = [
-                float(units[i] @ units[j])
-                for i in range(30)
-                for j in range(30)
-                if cells.of_row[i] == c and cells.of_row[j] == e
-            ]
+    rows_of = [(cells.of_row == cell).nonzero()[:, 0].tolist() for cell in range(len(cells.codes))]
+    for c, of_c in enumerate(rows_of):
+        for e, of_e in enumerate(rows_of):
+            pairs = [float(units[i] @ units[j]) for i in of_c for j in of_e]
             assert found[c, e] == pytest.approx(sum(pairs) / len(pairs), abs=1e-6)
 
 
