@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_semgeom import SemanticGeometry
 from tests import models
 
-EPOCH, STEPS, SAVED, ENDS = 10, 24, 4, 14  # checkpoints at 4, 8, 12; captures every 2
+EPOCH, STEPS, SAVED, ENDS = 9, 24, 5, 14  # checkpoints at 5, 10, 15; captures every 2
 
 
 class EndingModel(models.TinyModel):

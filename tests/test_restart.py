@@ -57,7 +57,7 @@ def test_after_kill_9_the_run_goes_on_as_if_it_had_never_stopped(tmp_path, whole
     kill(tmp_path, source)
     file = tmp_path / "semgeom" / "history.jsonl"
     left = History.load(file)
-    assert left.records[-1].step > 12  # more than the checkpoint has
+    assert left.records[-1].step > 10  # more than the checkpoint has
     file.write_text(file.read_text()[:-20])  # as it is cut in the middle of a line
     with pytest.warns(UserWarning, match=rf"the cut last line {len(left)} was dropped"):
         assert len(History.load(file)) == len(left) - 1
