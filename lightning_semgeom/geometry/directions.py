@@ -23,6 +23,7 @@ from lightning_semgeom.geometry.blocks import (
     shortest_difference,
     unit_blocks,
 )
+from lightning_semgeom.geometry.full_precision import full_precision
 from lightning_semgeom.geometry.sums import mean_sums
 
 if TYPE_CHECKING:
@@ -190,7 +191,8 @@ def _nearest(rows: Tensor, mean: Tensor, vectors: Tensor, count: int) -> list[li
     best = torch.empty(len(vectors), 0, device=rows.device)
     found = torch.empty(len(vectors), 0, dtype=torch.int64, device=rows.device)
     for part, unit, valid in unit_blocks(rows, mean):
-        cosines = units.to(unit) @ unit.T
+        with full_precision(unit.device):
+            cosines = units.to(unit) @ unit.T
         if valid is not None:
             cosines.masked_fill_(~valid, -torch.inf)
         largest, place = cosines.topk(min(count, len(unit)), dim=1)

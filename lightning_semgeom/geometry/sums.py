@@ -29,6 +29,7 @@ from lightning_semgeom.geometry.blocks import (
     unit_blocks,
     valid_rows,
 )
+from lightning_semgeom.geometry.full_precision import full_precision
 from lightning_semgeom.geometry.plan import CodePlan
 
 _ROWS_PER_FLUSH = 1 << 16  # rows added up in fp32 before the cells move to fp64
@@ -158,14 +159,15 @@ def row_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool = T
     values = _ValueSums(plan, rows, block_dtype(rows, centered=mean is not None))
     moments = _SecondMoments(plan, rows) if second else None
     valid: Tensor | None = None
-    for part, unit, valid_of_block in unit_blocks(rows, mean):
-        if valid_of_block is not None:
-            if valid is None:
-                valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
-            valid[part] = valid_of_block
-        values.add(part, unit)
-        if moments is not None:
-            moments.add(part, unit)
+    with full_precision(rows.device):
+        for part, unit, valid_of_block in unit_blocks(rows, mean):
+            if valid_of_block is not None:
+                if valid is None:
+                    valid = torch.ones(rows.shape[0], dtype=torch.bool, device=rows.device)
+                valid[part] = valid_of_block
+            values.add(part, unit)
+            if moments is not None:
+                moments.add(part, unit)
     found = rows.shape[0] if valid is None else int(valid.sum())
     count = torch.tensor(float(found), dtype=torch.float64, device=sums_device(rows))
     return RowSums(
