@@ -50,6 +50,15 @@ def test_fresh_contexts_are_none_that_was_trained_on_and_have_their_labels_attri
         assert 0.8 < own.double().mean() < 0.97
 
 
+def test_a_run_with_dropout_is_the_same_whatever_was_drawn_before(example, tmp_path, monkeypatch):
+    monkeypatch.setattr(example, "DRAWS", 1)
+    files = [tmp_path / name for name in ("once", "again")]
+    for k, file in enumerate(files):
+        torch.rand(k)
+        example.run("dropout", "latent", 0, 3, file)
+    assert files[0].read_text() == files[1].read_text()
+
+
 def lines_of(table):
     """The cells of each line of a table, by the first of them."""
     lines = [line for line in table.splitlines()[2:] if line.startswith("| ")]
