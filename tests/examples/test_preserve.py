@@ -73,7 +73,7 @@ def number(cell):
 @pytest.mark.processes
 def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
     arguments = ("--settings", "latent", "--seeds", "0", "--steps", "120", "--text-seeds")
-    text = scripts.run("preserve", "--out", tmp_path, *arguments)
+    text = scripts.run_smaller("preserve", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
     figures, differences = map(lines_of, text.split("\n\n|")[1:3])
     assert len(figures) == 10
@@ -89,7 +89,7 @@ def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
     files = sorted(tmp_path.glob("*.json"))
     assert len(files) == 9
     before = [file.stat().st_mtime_ns for file in files]
-    assert scripts.run("preserve", "--out", tmp_path, *arguments) == text
+    assert scripts.run_smaller("preserve", "--out", tmp_path, *arguments) == text
     assert [file.stat().st_mtime_ns for file in files] == before
 
 
