@@ -7,7 +7,7 @@ import matplotlib.image
 import pytest
 import torch
 
-from lightning_semgeom.settings import stdlib
+from lightning_semgeom.settings import stdlib, stdlib_text
 from lightning_semgeom.settings.controlled import network_setting
 from tests.examples import scripts
 
@@ -72,7 +72,7 @@ def number(cell):
 
 @pytest.mark.processes
 def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
-    arguments = ("--settings", "latent", "--seeds", "0", "--steps", "120", "--text-seeds")
+    arguments = ("--settings", "latent", "--seeds", "0", "--steps", "90", "--text-seeds")
     text = scripts.run_smaller("preserve", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
     figures, differences = map(lines_of, text.split("\n\n|")[1:3])
@@ -96,11 +96,14 @@ def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
 def test_on_text_each_regime_has_its_held_out_loss_and_its_gaps(imported, tmp_path, monkeypatch):
     corpus = tmp_path / "corpus.py"
     lines = [
-        f"def Area{k}(radius):\n    return {k} * radius ** 2 if True else None" for k in range(2000)
+        f"def Area{k}(radius):\n    return {k} * radius ** 2 if True else None" for k in range(600)
     ]
     corpus.write_text("\n\n".join(lines))
     small = partial(stdlib.stdlib_setting, text=str(corpus))
     monkeypatch.setattr(stdlib, "stdlib_setting", small)
+    monkeypatch.setattr(stdlib, "StdlibData", partial(stdlib_text.StdlibData, batch_size=4))
+    monkeypatch.setattr(stdlib_text, "_PROBE_BATCHES", 1)
+    monkeypatch.setattr(stdlib_text, "_HELD_OUT_BATCHES", 8)
     text, found = imported("preserve_text"), {}
     for name in text.NAMES:
         file = tmp_path / f"{name}.json"

@@ -6,7 +6,6 @@ from lightning_semgeom import SemanticGeometry
 from lightning_semgeom.settings.controlled import NETWORKS, network_setting
 from tests import models
 
-
 STEPS = {"factored": 230, "latent": 160, "pictures": 195}  # until half of the gap is gone
 
 
