@@ -94,7 +94,7 @@ def test_means_are_those_of_the_attributes(tables, tmp_path):
 
 @pytest.mark.processes
 def test_the_example_collects_judges_and_does_not_run_twice(tmp_path):
-    arguments = ("--seeds", "0", "--settings", "factored", "plain", "--steps", "130")
+    arguments = ("--seeds", "0", "--settings", "factored", "plain", "--steps", "160")
     text = scripts.run_smaller("detector", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
     cells = {line.split(" | ")[0]: line.split(" | ")[1:] for line in text.splitlines()}
