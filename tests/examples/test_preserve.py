@@ -101,7 +101,9 @@ def test_on_text_each_regime_has_its_held_out_loss_and_its_gaps(imported, tmp_pa
     corpus.write_text("\n\n".join(lines))
     small = partial(stdlib.stdlib_setting, text=str(corpus))
     monkeypatch.setattr(stdlib, "stdlib_setting", small)
-    monkeypatch.setattr(stdlib, "StdlibData", partial(stdlib_text.StdlibData, batch_size=4))
+    monkeypatch.setattr(
+        stdlib, "StdlibData", partial(stdlib_text.StdlibData, context=16, batch_size=4)
+    )
     monkeypatch.setattr(stdlib_text, "_PROBE_BATCHES", 1)
     monkeypatch.setattr(stdlib_text, "_HELD_OUT_BATCHES", 8)
     text, found = imported("preserve_text"), {}
