@@ -82,6 +82,7 @@ def figures(model, made, setting, seed):
 
 def run(name, setting, seed, steps, file):
     """One run."""
+    torch.manual_seed(seed)  # of dropout: the process may have run other jobs before
     with tempfile.TemporaryDirectory() as folder:
         made, callbacks = regime(name, setting, seed, folder)
         start = figures(made.model, made, setting, seed)

@@ -27,3 +27,16 @@ JOBS = {
     4: ["two_dimensions"],
 }
 CASES = [(size, name) for size, names in JOBS.items() for name in names]
+# In one process nothing is split: the same run as another job's, of which one is enough.
+ALONE = {
+    "ddp_resumed": "ddp",
+    "fsdp2": "ddp",
+    "tensor_rows": "ddp",
+    "tensor_columns": "ddp",
+    "two_dimensions": "ddp",
+    "fsdp1": "ddp",
+    "fsdp1_wrapped_by_the_user": "ddp",
+    "fsdp2_probe": "ddp_probe",
+    "fsdp1_probe": "ddp_probe",
+    "fsdp2_double": "ddp_double",
+}

@@ -1,4 +1,7 @@
-"""One process of a job: `python -m tests.distributed.worker FOLDER JOB`, started by `launch`."""
+"""One process of a team: `python -m tests.distributed.worker FOLDER`, started by `launch`.
+
+It reads names of jobs, a line each, until there are no more.
+"""
 
 import json
 import logging
@@ -20,11 +23,18 @@ def run(folder, name, rank, size):
     own.mkdir(exist_ok=True)
     module = next(m for m in (jobs, faulty_jobs, regularized_jobs) if hasattr(m, name))
     job = getattr(module, name)
-    (folder / f"{name}.{rank}.json").write_text(json.dumps(job(own, rank, size)))
+    file = answer(folder, name, rank)
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(job(own, rank, size)))
+    unfinished.rename(file)
+
+
+def answer(folder, name, rank):
+    return folder / f"{name}.{rank}.json"
 
 
 def read(folder, name, rank):
-    return json.loads((folder / f"{name}.{rank}.json").read_text())
+    return json.loads(answer(folder, name, rank).read_text())
 
 
 if __name__ == "__main__":
@@ -32,6 +42,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=TIMEOUT)
     try:
-        run(Path(sys.argv[1]), sys.argv[2], dist.get_rank(), dist.get_world_size())
+        for line in sys.stdin:
+            run(Path(sys.argv[1]), line.strip(), dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()

@@ -1,8 +1,12 @@
 """What the example scripts share."""
 
+import os
+from multiprocessing import resource_tracker, spawn
 from pathlib import Path
 
 import pytest
+
+from tests import warm
 
 
 @pytest.fixture
@@ -48,7 +52,10 @@ def leave(text, file):
     file.write_text(text)
 
 
-def test_what_is_there_is_not_run_again(many_runs, tmp_path):
+@pytest.mark.processes
+def test_what_is_there_is_not_run_again(many_runs, tmp_path, monkeypatch):
+    resource_tracker.ensure_running()  # it outlives this test, and so what is warm
+    monkeypatch.setattr(spawn, "_python_exe", os.fsencode(warm.executable()))
     (tmp_path / "there").write_text("before")
     jobs = [("now", tmp_path / name) for name in ("there", "folder/new", "folder/other")]
     many_runs.run_all(leave, jobs)

@@ -7,7 +7,7 @@ import matplotlib.image
 import pytest
 import torch
 
-from lightning_semgeom.settings import stdlib
+from lightning_semgeom.settings import stdlib, stdlib_text
 from lightning_semgeom.settings.controlled import network_setting
 from tests.examples import scripts
 
@@ -50,6 +50,15 @@ def test_fresh_contexts_are_none_that_was_trained_on_and_have_their_labels_attri
         assert 0.8 < own.double().mean() < 0.97
 
 
+def test_a_run_with_dropout_is_the_same_whatever_was_drawn_before(example, tmp_path, monkeypatch):
+    monkeypatch.setattr(example, "DRAWS", 1)
+    files = [tmp_path / name for name in ("once", "again")]
+    for k, file in enumerate(files):
+        torch.rand(k)
+        example.run("dropout", "latent", 0, 3, file)
+    assert files[0].read_text() == files[1].read_text()
+
+
 def lines_of(table):
     """The cells of each line of a table, by the first of them."""
     lines = [line for line in table.splitlines()[2:] if line.startswith("| ")]
@@ -63,8 +72,8 @@ def number(cell):
 
 @pytest.mark.processes
 def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
-    arguments = ("--settings", "latent", "--seeds", "0", "--steps", "120", "--text-seeds")
-    text = scripts.run("preserve", "--out", tmp_path, *arguments)
+    arguments = ("--settings", "latent", "--seeds", "0", "--steps", "90", "--text-seeds")
+    text = scripts.run_smaller("preserve", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
     figures, differences = map(lines_of, text.split("\n\n|")[1:3])
     assert len(figures) == 10
@@ -80,18 +89,23 @@ def test_each_regime_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
     files = sorted(tmp_path.glob("*.json"))
     assert len(files) == 9
     before = [file.stat().st_mtime_ns for file in files]
-    assert scripts.run("preserve", "--out", tmp_path, *arguments) == text
+    assert scripts.run_smaller("preserve", "--out", tmp_path, *arguments) == text
     assert [file.stat().st_mtime_ns for file in files] == before
 
 
 def test_on_text_each_regime_has_its_held_out_loss_and_its_gaps(imported, tmp_path, monkeypatch):
     corpus = tmp_path / "corpus.py"
     lines = [
-        f"def Area{k}(radius):\n    return {k} * radius ** 2 if True else None" for k in range(2000)
+        f"def Area{k}(radius):\n    return {k} * radius ** 2 if True else None" for k in range(600)
     ]
     corpus.write_text("\n\n".join(lines))
     small = partial(stdlib.stdlib_setting, text=str(corpus))
     monkeypatch.setattr(stdlib, "stdlib_setting", small)
+    monkeypatch.setattr(
+        stdlib, "StdlibData", partial(stdlib_text.StdlibData, context=16, batch_size=4)
+    )
+    monkeypatch.setattr(stdlib_text, "_PROBE_BATCHES", 1)
+    monkeypatch.setattr(stdlib_text, "_HELD_OUT_BATCHES", 8)
     text, found = imported("preserve_text"), {}
     for name in text.NAMES:
         file = tmp_path / f"{name}.json"

@@ -50,7 +50,7 @@ def test_each_attribute_has_a_line_at_each_site_and_nothing_is_run_twice(tmp_pat
     text = tmp_path / "text.py"
     text.write_text(TEXT)
     arguments = ("--quick", "--steps", "40", "--text", text, "--out", tmp_path / "runs")
-    told = scripts.run("stdlib_lm", *arguments)
+    told = scripts.run_smaller("stdlib_lm", *arguments)
     out = tmp_path / "runs/text-40"
     assert (out / "table.md").read_text().strip() in told
     assert "frequency: 4 values (rarest quarter" in told
@@ -70,5 +70,5 @@ def test_each_attribute_has_a_line_at_each_site_and_nothing_is_run_twice(tmp_pat
     files = sorted(out.glob("*/semgeom*/history.jsonl"))
     assert len(files) == 3
     before = [file.stat().st_mtime_ns for file in files]
-    assert scripts.run("stdlib_lm", *arguments) == told
+    assert scripts.run_smaller("stdlib_lm", *arguments) == told
     assert [file.stat().st_mtime_ns for file in files] == before

@@ -15,7 +15,7 @@ def example(imported):
 @pytest.mark.processes
 def test_a_value_is_reached_by_its_direction_and_not_by_a_random_one(tmp_path):
     arguments = ("--seeds", "0", "--steps", "60", "--settings", "latent")
-    text = scripts.run("steer", "--out", tmp_path, *arguments)
+    text = scripts.run_smaller("steer", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     full = {tuple(cells[1:4]): cells[4:] for cells in lines if len(cells) == 12}
@@ -32,7 +32,7 @@ def test_a_value_is_reached_by_its_direction_and_not_by_a_random_one(tmp_path):
     assert matplotlib.image.imread(tmp_path / "steer.png").std() > 0.05
     (file,) = tmp_path.glob("latent-60-0.json")
     before = file.stat().st_mtime_ns
-    assert scripts.run("steer", "--out", tmp_path, *arguments) == text
+    assert scripts.run_smaller("steer", "--out", tmp_path, *arguments) == text
     assert file.stat().st_mtime_ns == before
 
 

@@ -8,7 +8,7 @@ from tests.examples import scripts
 
 @pytest.mark.processes
 def test_each_setting_has_its_line_and_a_finished_run_is_not_run_again(tmp_path):
-    arguments = ("--seeds", "0", "--steps", "300", "--settings", "factored", "preconditioned")
+    arguments = ("--seeds", "0", "--steps", "130", "--settings", "factored", "preconditioned")
     table = scripts.run("transience", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in table
     lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]

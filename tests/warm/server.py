@@ -30,9 +30,11 @@ PRELOADED = (
     "lightning_semgeom.settings.stdlib",
     "lightning_semgeom.training.stopping",
     "matplotlib.pyplot",
+    "sklearn.linear_model",
     "tests.distributed.faulty_jobs",
     "tests.distributed.jobs",
     "tests.distributed.regularized_jobs",
+    "transformers.models.gpt2.modeling_gpt2",
 )
 
 
