@@ -100,7 +100,7 @@ def _draw_points(
         if chosen.any():
             # As Axes.scatter makes it, which takes longest to find limits: they are known here.
             points = PathCollection(
-                [Path.unit_circle()],
+                [Path.circle(radius=0.5)],
                 area[chosen],
                 offsets=positions[chosen],
                 offset_transform=axis.transData,
