@@ -10,7 +10,9 @@ from lightning_utilities.core.rank_zero import rank_zero_info
 
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.loggers import Drawn, Pictures, prepare, takes_pictures
-from lightning_semgeom.show.plots.pictures import draw_gram, draw_map, draw_shared
+from lightning_semgeom.show.plots.grams import draw_gram
+from lightning_semgeom.show.plots.maps import draw_map
+from lightning_semgeom.show.plots.shared import draw_shared
 from lightning_semgeom.show.plots.style import pixels
 from lightning_semgeom.show.plots.timeline import timeline
 

@@ -29,7 +29,7 @@ def test_the_stdlib_demo_runs_on_a_text_of_one_s_own(tmp_path):
     text.write_text(
         "\n\n".join(f"def f{i}(x):\n    return x + {i}  # Note {i}" for i in range(4000))
     )
-    done = run("demo", "--text", text, "--steps", 30, "--out", tmp_path, "--logger", "tensorboard")
+    done = run("demo", "--text", text, "--steps", 10, "--out", tmp_path, "--logger", "tensorboard")
     assert done.returncode == 0, done.stderr
     assert "kind" in done.stdout
     assert list((tmp_path / "lightning_logs/version_0").glob("events.*"))

@@ -24,7 +24,7 @@ def gap(history, attribute):
 @pytest.mark.timeout(1000)
 @pytest.mark.processes
 def test_meaning_forms_and_fades_in_a_language_model_on_real_text(tmp_path):
-    run_demo(tmp_path)
+    run_demo(tmp_path, "--steps", 700)
     history = History.load(tmp_path / "lightning_logs/version_0/semgeom")
     steps, kind = gap(history, "kind")
     _, z = history.curve(history.key("unembedding", "z/kind"))

@@ -64,6 +64,7 @@ def answer(code, *given, cwd=None):
     return json.loads(done.stdout)
 
 
+@pytest.mark.processes
 def test_each_public_name_brings_what_it_needs_and_no_more():
     allowed = {name: {*HEAVY[:k]} for k, names in enumerate(NEEDS.values()) for name in names}
     assert sorted(allowed) == lightning_semgeom.__all__
@@ -113,6 +114,7 @@ WRONG = {
 }
 
 
+@pytest.mark.processes
 def test_help_and_what_is_wrong_with_arguments_are_told_before_anything_heavy_is_imported(tmp_path):
     (tmp_path / "here").mkdir()
     (tmp_path / "run/semgeom").mkdir(parents=True)

@@ -63,9 +63,23 @@ def test_the_run_that_the_tests_below_look_at_peaks_and_collapses(tmp_path):
     assert history.milestones("unembedding", "colour").collapse_step == GONE
 
 
-def test_csv_rows_hold_all_keys_and_pictures_lie_beside_them(tmp_path):
-    logger = CSVLogger(tmp_path)
-    history = fit(tmp_path, logger)
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """The history of a run and its loggers: of files, TensorBoard's and MLflow's."""
+    folder = tmp_path_factory.mktemp("loggers")
+    with pytest.MonkeyPatch.context() as patch:
+        # MLflow's store of files is the one that a metric named as a folder would break.
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+        loggers = (
+            CSVLogger(folder / "csv"),
+            TensorBoardLogger(folder / "tensorboard"),
+            MLFlowLogger(experiment_name="test", tracking_uri=f"file:{folder}/mlruns"),
+        )
+        yield fit(folder, *loggers), *loggers
+
+
+def test_csv_rows_hold_all_keys_and_pictures_lie_beside_them(whole_run):
+    history, logger, _, _ = whole_run
     with open(f"{logger.log_dir}/metrics.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     ours = [row for row in rows if row["semgeom/phase"]]
@@ -82,11 +96,10 @@ def test_csv_rows_hold_all_keys_and_pictures_lie_beside_them(tmp_path):
     assert [int(file.stem[-8:]) for file in timelines] == [CONFIRMED, 300]
 
 
-def test_tensorboard_holds_scalars_and_a_picture_at_each_of_its_steps(tmp_path):
+def test_tensorboard_holds_scalars_and_a_picture_at_each_of_its_steps(whole_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logger = TensorBoardLogger(tmp_path)
-    history = fit(tmp_path, logger)
+    history, _, logger, _ = whole_run
     events = EventAccumulator(logger.log_dir, size_guidance={"images": 0})  # 0: keep all
     events.Reload()
     assert set(history.keys) <= set(events.Tags()["scalars"])
@@ -199,7 +212,8 @@ def test_wandb_is_told_of_a_collapse_once_and_only_if_asked(wandb_run, tmp_path,
 
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(project="test", save_dir=tmp_path, offline=True)
-    fit(tmp_path, logger)
+    history = fit(tmp_path, logger, steps=60)
+    assert history.milestones("unembedding", "colour").collapse_step == GONE
     sync_file = Path(logger.experiment.settings.sync_file)
     logger.experiment.finish()
     wandb.teardown()
@@ -211,11 +225,8 @@ def test_alerts_without_wandb_are_refused_before_training(tmp_path):
         fit(tmp_path, CSVLogger(tmp_path), alerts=True)
 
 
-def test_mlflow_holds_metrics_and_images(tmp_path, monkeypatch):
-    # Its store of files is the one that a metric named as a folder would break.
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    logger = MLFlowLogger(experiment_name="test", tracking_uri=f"file:{tmp_path}/mlruns")
-    history = fit(tmp_path, logger)
+def test_mlflow_holds_metrics_and_images(whole_run):
+    history, _, _, logger = whole_run
     client = logger.experiment
     names = dict(zip(KEYS, KEYS, strict=True)) | {KEYS[1]: "semgeom_unembedding/z.colour"}
     found = {

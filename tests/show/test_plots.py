@@ -1,6 +1,7 @@
 """What pictures show, read from the drawn figures, and that drawing leaves nothing behind."""
 
 import math
+import re
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -19,7 +20,8 @@ from lightning_semgeom.show.plots import (
     pixels,
     timeline,
 )
-from lightning_semgeom.show.plots.style import COLOURS
+from lightning_semgeom.show.plots.layout import shortened, text_width
+from lightning_semgeom.show.plots.style import COLOURS, bare_figure
 from tests import models
 
 STEPS = [*range(12), *range(12, 400, 12)]
@@ -190,3 +192,34 @@ def test_metrics_are_plotted_as_torchmetrics_does():
     labels = [line.get_label() for line in axis.lines]
     assert "gap, attribute 1" in labels
     assert len(labels) == 7
+
+
+@pytest.mark.parametrize("draw", [draw_gram, draw_shared, draw_map])
+def test_long_names_and_titles_stay_within_the_picture(draw):
+    labels = [[f"a value with a long name, number {i // 8}"] * 2 for i in range(32)]
+    attributes = ("the first of some long names " * 2, "the second of some long names " * 2)
+    picture = models.picture(np.eye(32), labels, None, attributes)
+    figure, _ = draw(picture, "hidden.transformer.layers.11.mlp.output, " * 3 + "step 7")
+    pixels(figure)
+    width, height = figure.bbox.size
+    texts = figure.findobj(mpl.text.Text)  # numbers of ticks out of sight are none of them
+    words = [text for text in texts if re.search("[a-z]", text.get_text())]
+    assert any(text.get_text().endswith("step 7") for text in words)
+    for text in words:
+        extent = text.get_window_extent()
+        if text.get_visible():
+            assert extent.x0 >= 0, text
+            assert extent.y0 >= 0, text
+            assert extent.x1 <= width, text
+            assert extent.y1 <= height, text
+
+
+def test_a_name_is_cut_in_its_middle_where_it_has_no_room():
+    figure = bare_figure(3, 3)
+    name = "a_value_with_a_long_name_17"
+    assert shortened(figure, name, 8, 5.0) == name
+    short = shortened(figure, name, 8, 0.8)
+    first, last = short.split("\N{HORIZONTAL ELLIPSIS}")
+    assert name.startswith(first)
+    assert name.endswith(last)
+    assert text_width(figure, short, 8) <= 0.82 < text_width(figure, name, 8)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_semgeom.show.plots.style import COLOURS, new_figure
+from lightning_semgeom.show.plots.layout import Margins, few_ticks, panels
+from lightning_semgeom.show.plots.style import COLOURS, bare_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Values = Mapping[str, Tensor]
+
+_MARGINS = Margins(left=0.8, right=0.15, bottom=0.55, top=0.15)
 
 
 def draw_values(
@@ -27,7 +30,7 @@ def draw_values(
         names: which figures to draw: those that share a scale.
         ax: where to draw; None for a new figure.
     """
-    axis = new_figure(6, 3.6).subplots() if ax is None else ax
+    axis = panels(bare_figure(6, 3.6), _MARGINS)[0, 0] if ax is None else ax
     given = [val] if isinstance(val, Mapping) else val
     answers = [{name: _flat(answer[name]) for name in names} for answer in given]
     axis.axhline(0, color="#444444", linewidth=0.8)
@@ -39,6 +42,7 @@ def draw_values(
     axis.legend(fontsize=8)
     axis.grid(True, axis="y", color="#EEEEEE")
     axis.set_axisbelow(True)
+    few_ticks(axis, "y", 6)
     figure: Any = axis.get_figure(root=True)
     return figure, axis
 

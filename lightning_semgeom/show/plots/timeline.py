@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_semgeom.show.plots.style import COLOURS, GREY, new_figure
+from lightning_semgeom.show.plots.layout import (
+    Margins,
+    few_ticks,
+    fitted,
+    log_steps,
+    panels,
+    shortened,
+)
+from lightning_semgeom.show.plots.style import COLOURS, GREY, bare_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +24,8 @@ if TYPE_CHECKING:
     from lightning_semgeom.record.history import History
 
 _MARKS = (("onset_step", "^", "onset"), ("peak_step", "*", "peak"), ("collapse_step", "v", "gone"))
+_MARGINS = Margins(left=0.9, right=0.2, bottom=0.55, top=0.4, between=(0.7, 0.28))
+_LEGEND = 7  # points
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -33,16 +44,25 @@ def timeline(
     """
     sites = history.sites or [""]
     rows = 2 if loss is None else 3
-    figure = new_figure(4.6 * len(sites) + 1.4, 2.1 * rows + 1.2)
-    axes: np.ndarray = figure.subplots(rows, len(sites), squeeze=False, sharex=True)
+    figure = bare_figure(4.6 * len(sites) + 1.4, 2.1 * rows + 1.2)
+    axes = panels(figure, _MARGINS, rows, len(sites), sharex=True)
+    room = _MARGINS.panel(figure, rows, len(sites))[0] + _MARGINS.between[0]
+    records = [*history.records, *(() if control is None else control.records)]
+    last = max([0, *(record.step for record in records), *(() if loss is None else loss[0])])
+    log_steps(axes[0, 0], last + 1)  # the others share its steps
     for column, site in enumerate(sites):
-        draw_gaps(axes[0, column], history, site, control, with_legend=column == 0)
-        axes[0, column].set_title(site or "nothing recorded")
+        _draw_attributes(axes[0, column], history, site, control)
+        title, size = fitted(figure, site or "nothing recorded", 12, room)
+        axes[0, column].set_title(title, fontsize=size, y=1, pad=14)
         if site:
             curve = history.curve(history.key(site, "asymmetry"))
             _draw(axes[1, column], curve, color=COLOURS[-1])
         if loss is not None:
             _draw(axes[2, column], loss, color="#777777", linewidth=1)
+        for axis in axes[:, column]:
+            axis.grid(True, color="#EEEEEE")
+            few_ticks(axis, "y")
+    _draw_legend(axes[0, 0], lambda name: shortened(figure, name, _LEGEND, room / 2 - 0.9))
     for row, label in enumerate(("gap (cosine)", "asymmetry", "training loss")[:rows]):
         axes[row, 0].set_ylabel(label)
     for axis in axes[-1]:
@@ -58,6 +78,14 @@ def draw_gaps(
     with_legend: bool = True,
 ) -> None:
     """The gap of each attribute at `site`, with marks where phases began."""
+    axis.set_xscale("log")
+    axis.grid(True, color="#EEEEEE")
+    _draw_attributes(axis, history, site, control)
+    if with_legend:
+        _draw_legend(axis)
+
+
+def _draw_attributes(axis: Axes, history: History, site: str, control: History | None) -> None:
     axis.axhline(0, color="#BBBBBB", linewidth=0.8)
     if control is not None and site in control.sites:
         for number, attribute in enumerate(control.attributes(site)):
@@ -86,14 +114,17 @@ def draw_gaps(
             )
     for _, marker, name in _MARKS if marked else ():
         axis.plot([], [], marker, color="white", markeredgecolor="black", label=name)
-    if with_legend and axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=7, ncols=2, framealpha=0.85)
+
+
+def _draw_legend(axis: Axes, told: Callable[[str], str] = str) -> None:
+    handles, names = axis.get_legend_handles_labels()
+    if handles:
+        names = [told(name) for name in names]
+        axis.legend(handles, names, fontsize=_LEGEND, ncols=2, framealpha=0.85)
 
 
 def _draw(axis: Axes, curve: Curve, **style: Any) -> None:
     """A curve over steps + 1, so that step 0 has a place on the log axis."""
     steps, values = curve
-    axis.set_xscale("log")
-    axis.grid(True, color="#EEEEEE")
     known = np.isfinite(values)
     axis.plot(steps[known] + 1, values[known], **style)

@@ -43,12 +43,18 @@ def browser():
             driver.quit()
 
 
-@pytest.fixture
-def page(browser, tmp_path, run_folder, other_folder):
-    """The report of two runs, opened from disk."""
-    out = tmp_path / "report.html"
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, run_folder, other_folder):
+    """The report of two runs."""
+    out = tmp_path_factory.mktemp("report") / "report.html"
     write_report(find_runs([run_folder, other_folder]), out)
-    browser.get(out.as_uri())
+    return out
+
+
+@pytest.fixture
+def page(browser, report):
+    """The report, opened from disk: as nobody has touched it."""
+    browser.get(report.as_uri())
     yield browser
     assert browser.get_log("browser") == []  # no error, nothing that it could not load
 
