@@ -179,7 +179,8 @@ def test_what_stop_after_peak_puts_back_is_measured(tmp_path, caplog, make, is_b
         tmp_path, *order, keeper(tmp_path), max_steps=150, enable_checkpointing=True
     )
     model = StagedModel()
-    with warnings.catch_warnings(record=True) as seen, caplog.at_level(logging.INFO):
+    told_of = caplog.at_level(logging.INFO, "lightning.pytorch")
+    with warnings.catch_warnings(record=True) as seen, told_of:
         warnings.simplefilter("always")
         trainer.fit(model, models.batches(200))
     peak = semgeom.mean_phases["unembedding"]
