@@ -1,9 +1,14 @@
+import functools
+import importlib.metadata
+
 import matplotlib
 import pytest
 
 from tests import warm
 
 matplotlib.use("agg")
+# Each Trainer asks what is installed, for which all packages' metadata would be read anew.
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 
 def pytest_configure(config):
