@@ -11,7 +11,7 @@ demo: .venv/demo
 	$(BIN)/lightning-semgeom demo $(OPTIONS)
 
 # Two processes at work, one thread each; what is long comes first (tests/conftest.py).
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: lint
 	$(PYTEST) --cov

@@ -2,7 +2,6 @@ import functools
 import importlib.metadata
 
 import matplotlib
-import pytest
 
 from tests import warm
 
@@ -18,17 +17,7 @@ def pytest_configure(config):
         warm.share()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """With `--dist loadgroup`, a file stays together, and so do those that share jobs.
-
-    Those that start processes come first: a worker that began a long one last would work alone.
-    """
-    long = set()
-    for item in items:
-        shares_jobs = item.path.parent.name == "distributed"
-        group = "distributed" if shares_jobs else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-        if item.get_closest_marker("processes"):
-            long.add(item.path)
+    """Files that start processes come first: a worker that began one last would work alone."""
+    long = {item.path for item in items if item.get_closest_marker("processes")}
     items.sort(key=lambda item: (item.path.name != "test_demo.py", item.path not in long))
