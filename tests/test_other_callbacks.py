@@ -3,6 +3,8 @@
 import logging
 import math
 import warnings
+from functools import cache
+from tempfile import TemporaryDirectory
 
 import lightning.pytorch as pl
 import pytest
@@ -88,6 +90,26 @@ def gap(weight, table):
     return found["gap"].mean().item()
 
 
+def end_of(folder, make, norm, first, *ours):
+    """The weights after a run with another callback, which is before or after ours."""
+    torch.manual_seed(0)
+    model = Backbone(norm)
+    other = make(model, folder)
+    order = [other, *ours] if first else [*ours, other]
+    trainer = models.trainer(folder, *order, max_steps=-1, max_epochs=3, enable_checkpointing=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before")
+        trainer.fit(model, models.batches(4))
+    return model.state_dict()
+
+
+@cache
+def end_without_us(make, norm):
+    with TemporaryDirectory() as folder:
+        return end_of(folder, make, norm, True)
+
+
 @pytest.mark.filterwarnings("ignore:.*fit.ckpt_path=")
 @pytest.mark.parametrize("first", [True, False], ids=["other first", "other last"])
 @pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
@@ -95,22 +117,9 @@ def gap(weight, table):
 def test_records_are_of_the_trained_weights_and_training_is_as_without_us(
     tmp_path, make, first, norm
 ):
-    def end_of(name, *ours):
-        torch.manual_seed(0)
-        model = Backbone(norm)
-        other = make(model, tmp_path)
-        order = [other, *ours] if first else [*ours, other]
-        trainer = models.trainer(
-            tmp_path / name, *order, max_steps=-1, max_epochs=3, enable_checkpointing=True
-        )
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
-            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before")
-            trainer.fit(model, models.batches(4))
-        return model.state_dict()
-
     callback, seen = SemanticGeometry(models.table(), every_n_steps=1), AfterUpdates()
-    with_ours, without = end_of("with", callback, seen), end_of("without")
+    with_ours = end_of(tmp_path, make, norm, first, callback, seen)
+    without = end_without_us(make, norm)
     assert all(torch.equal(with_ours[key], value) for key, value in without.items())
     history = callback.history
     assert [record.step for record in history] == list(range(len(seen.heads)))

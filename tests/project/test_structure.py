@@ -1,6 +1,7 @@
 """The imports point one way, and heavy or optional packages are imported where they are used."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,13 @@ def module_of(path):
 MODULES = {module_of(path) for path in FILES}
 
 
+@cache
 def imports(path):
     """(module, "top", "call" or "types") of each import: when the file asks for it."""
+    return tuple(_imports(path))
+
+
+def _imports(path):
     tree = ast.parse(path.read_text())
     when = {}
     for node in ast.walk(tree):

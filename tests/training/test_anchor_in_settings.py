@@ -20,7 +20,7 @@ def test_the_rows_that_are_kept_have_nearly_the_largest_gap(tmp_path, setting, s
         network_setting(setting, seed),
         GramAnchor(len(network_setting(setting, 0).table)),
     )
-    semgeom = SemanticGeometry(made.table, every_n_steps=1, growth=None, gram_size=2)
+    semgeom = SemanticGeometry(made.table, every_n_steps=2, growth=None, gram_size=2)
     # Without a weight the run is that of the setting.
     follow = GeometryRegularizer(anchor, weight=0.0)
     models.trainer(tmp_path, semgeom, follow, max_steps=90).fit(made.model, made.data)
