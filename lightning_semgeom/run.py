@@ -19,8 +19,8 @@ from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.schedule import Schedule
 from lightning_semgeom.capture.updates import Updates, updates_of
 from lightning_semgeom.faults import Faults, UndefinedError, attempted
+from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.measure.hidden import HiddenFigures
-from lightning_semgeom.measure.site import Measurement
 from lightning_semgeom.measure.weights import WeightFigures
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.dashboard import Dashboard
@@ -121,7 +121,7 @@ class Run:
         self._look_again(model, step)
         self.recorder.begin(step)
         if self._capture.weight_sites:
-            self._add(self._measured_weights(trainer, model))
+            self._add(self._measured_weights(trainer, model, self._keeps_pictures))
         else:
             self.agree()
         if self._capture.reads_probe:
@@ -133,14 +133,16 @@ class Run:
         self, trainer: pl.Trainer, model: pl.LightningModule
     ) -> dict[str, dict[str, float]]:
         """The figures of the weight sites now, without a record; none of one that failed."""
-        figures = self._measured_weights(trainer, model) if self._capture.weight_sites else {}
+        if not self._capture.weight_sites:
+            return {}
+        figures = self._measured_weights(trainer, model, eigenvalues=False)
         return {s: m.values for s, m in figures.items() if isinstance(m, Measurement)}
 
     def _measured_weights(
-        self, trainer: pl.Trainer, model: pl.LightningModule
+        self, trainer: pl.Trainer, model: pl.LightningModule, eigenvalues: bool
     ) -> dict[str, Measurement | Exception]:
         with self._capture.weights(trainer, model) as owned:
-            return self._weights.measure(owned, self._unwritten)
+            return self._weights.measure(owned, self._unwritten, eigenvalues)
 
     def _look_again(self, model: pl.LightningModule, step: int) -> None:
         # A model that gets new modules in each step is told once.
@@ -171,8 +173,7 @@ class Run:
         step = self.recorded_step = self.recorder.begun_step
         schedule, number = self.schedule, len(self.recorder.history)
         self._faults.tell("figures are missing", step)
-        kept = schedule.is_picture_kept(step, number)
-        self._write("history", step, partial(self.recorder.finish, kept))
+        self._write("history", step, partial(self.recorder.finish, self._keeps_pictures))
         due = self._shows_last = schedule.is_picture_logged(step, number)
         self._log(loggers, self.recorder.values, step, due, step in schedule.last_steps)
         if self._alerts and self.recorder.new_collapses:
@@ -261,7 +262,7 @@ class Run:
         found = self._exchange.all_rows(
             {site: self._without_gaps(site, rows) for site, rows in captured.items()}
         )
-        self._add({site: attempted(self._hidden.measure, rows) for site, rows in found.items()})
+        self._add(self._hidden.measure(found, self._keeps_pictures))
 
     def _without_gaps(self, site: str, found: HiddenRows | Exception) -> HiddenRows | Exception:
         """With on_error="raise" nothing where a batch of several failed, else what there is."""
@@ -286,6 +287,11 @@ class Run:
         self.recorder.add(site, found.values, found.picture())
         if found.flaw is not None:
             raise found.flaw
+
+    @property
+    def _keeps_pictures(self) -> bool:
+        """Whether this record does, and with them eigenvalues of wide sites."""
+        return self.schedule.is_picture_kept(self.recorder.begun_step, len(self.recorder.history))
 
     @property
     def _is_proven(self) -> bool:

@@ -19,7 +19,9 @@ from lightning_semgeom.checkpoints.names import find_tensor, site_of
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.measure.site import Measurement, SitePlan, measure, plan_site
+from lightning_semgeom.measure.figures import Measurement
+from lightning_semgeom.measure.plan import SitePlan, plan_site
+from lightning_semgeom.measure.site import measure
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.recorder import Recorder
 

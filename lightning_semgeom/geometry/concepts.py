@@ -24,8 +24,8 @@ from lightning_semgeom.geometry.blocks import (
     centred_blocks,
     check_rows,
 )
+from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.directions import check_table, checked_names
-from lightning_semgeom.geometry.sums import mean_sums
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable

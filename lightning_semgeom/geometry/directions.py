@@ -23,8 +23,8 @@ from lightning_semgeom.geometry.blocks import (
     shortest_difference,
     unit_blocks,
 )
+from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.full_precision import full_precision
-from lightning_semgeom.geometry.sums import mean_sums
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable

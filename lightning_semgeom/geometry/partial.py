@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
-from lightning_semgeom.geometry.sums import mean_sums, row_sums
+from lightning_semgeom.geometry.quick import sums_of
 
 MAX_JOINT_VALUES = 1024
 """With more, their sums would be no longer small beside the rows, and most have a single row."""
@@ -37,6 +37,8 @@ class JointValues:
     """int64 `[m]` for each attribute: the stratum of each joint value, numbered from 0."""
     counts: tuple[int, ...]
     """How many strata each attribute has."""
+    everywhere: tuple[bool, ...]
+    """Whether each attribute labels all of them."""
 
 
 def joint_values(codes: Tensor) -> JointValues | None:
@@ -51,7 +53,8 @@ def joint_values(codes: Tensor) -> JointValues | None:
     found = codes.new_empty(count, codes.shape[1])
     found[of_row] = codes
     strata, counts = _strata(found)
-    return JointValues(of_row, found, strata, counts)
+    everywhere = tuple((found >= 0).all(0).tolist())
+    return JointValues(of_row, found, strata, counts, everywhere)
 
 
 def _strata(found: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
@@ -91,7 +94,7 @@ def partial_gap_from_sums(counts: Tensor, sums: Tensor, joint: JointValues) -> T
     for a, strata in enumerate(joint.strata):
         labelled = joint.codes[:, a] >= 0
         n_k, squared = counts * labelled, squared_k * labelled
-        own = sums if labelled.all() else sums * labelled[:, None]
+        own = sums if joint.everywhere[a] else sums * labelled[:, None]
         of_joint_value = torch.stack([n_k, n_k.square(), squared], dim=1)
         n_c, n_k_squared, squared_apart = _added_up(of_joint_value, strata, joint.counts[a]).T
         squared_together = _added_up(own, strata, joint.counts[a]).square().sum(1)
@@ -147,7 +150,6 @@ def partial_gap(
     joint = joint_values(codes)
     if joint is None:
         return torch.full((len(num_values),), torch.nan, dtype=torch.float64)
-    mean = mean_sums(rows).mean if center else None
     plan = CodePlan(joint.of_row[:, None], [len(joint.codes)])
-    sums = row_sums(rows, plan, mean, second=False)
+    sums = sums_of(rows, plan, center, second=False)
     return partial_gap_from_sums(sums.value_counts, sums.value_sums, joint)

@@ -20,7 +20,24 @@ from torch import Tensor
 
 _ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
 _MOST_LEADERS = 32  # the finest attributes alone are asked what follows: else quadratic in A
+_MOST_PARTIAL_SETS, _MOST_PATTERNS = 32, 16  # each pattern has a matrix of its own
 _ROWS_TO_REFUTE = 256  # one attribute seldom follows from another, and few rows tell that
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Which entries are added up, bag by bag, as `embedding_bag` is told it."""
+
+    order: Tensor
+    """int64 `[m]`: the entries, one bag after the other."""
+    starts: Tensor
+    """int64 `[count + 1]`: where in `order` each bag begins, and where the last one ends."""
+
+    @classmethod
+    def of(cls, bags: Tensor, count: int) -> Bags:
+        """From the bag of each entry, int64 `[n]`, -1: in none."""
+        ends = torch.bincount(bags + 1, minlength=count + 1).cumsum(0)
+        return cls(bags.argsort(stable=True)[ends[0] :], ends - ends[0])
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,18 @@ class Cells:
     """Number of cells."""
     values: dict[int, Tensor]
     """For each attribute the code that each cell stands for, int64 `[count]`, -1: not labelled."""
+    num_values: tuple[int, ...]
+    """M_a of all attributes."""
+
+    @cached_property
+    def bags(self) -> Bags:
+        """The rows of each cell."""
+        return Bags.of(self.of_row, self.count)
+
+    @cached_property
+    def value_bags(self) -> dict[int, Bags]:
+        """The cells of each value, by attribute."""
+        return {a: Bags.of(codes, self.num_values[a]) for a, codes in self.values.items()}
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,18 @@ class LabelSet:
     """Their indices."""
     everywhere: bool
     """Whether they label all rows."""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Rows by the attributes that label them, of those that do not label all rows."""
+
+    order: Tensor
+    """int64 `[n]`: the rows, one pattern after the other."""
+    sizes: list[int]
+    """How many rows each pattern has."""
+    of_set: list[list[int]]
+    """The patterns of all rows, then those of each label set but the one that has all."""
 
 
 class CodePlan:
@@ -120,6 +161,22 @@ class CodePlan:
         ]
 
     @cached_property
+    def patterns(self) -> Patterns | None:
+        """The rows by pattern; None: there are many patterns."""
+        sets = [a for (a, *_), labelled in self.labelled if labelled is not None]
+        if len(sets) > _MOST_PARTIAL_SETS:
+            return None
+        bits = torch.arange(len(sets), device=self.codes.device)
+        pattern = ((self.codes[:, sets] >= 0).long() << bits).sum(1)
+        found, counts = torch.unique(pattern, return_counts=True)
+        if len(found) > _MOST_PATTERNS:
+            return None
+        masks = found.tolist()
+        of_set = [[p for p, m in enumerate(masks) if m >> k & 1] for k in range(len(sets))]
+        every = [*range(len(masks))]
+        return Patterns(pattern.argsort(stable=True), counts.tolist(), [every, *of_set])
+
+    @cached_property
     def cells(self) -> list[Cells]:
         """The attributes in groups whose joint values are few beside the rows."""
         everywhere = {
@@ -148,7 +205,7 @@ class CodePlan:
         for leader in group:
             for a in following.get(leader, ()):
                 values[a] = self._followers[a].code_of[values[leader] + 1]
-        return Cells(of_row, count, values)
+        return Cells(of_row, count, values, self.num_values)
 
 
 def _first_fit(attributes: list[int], radix: list[int], room: int) -> list[list[int]]:

@@ -14,40 +14,41 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan
-from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
+from lightning_semgeom.geometry.quick import sums_of
+from lightning_semgeom.geometry.sums import RowSums
 
 
 def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:
     """The figures of `attribute_similarity` from sums alone; z is NaN without second moments."""
-    figures: dict[str, list[Tensor]] = {
-        name: [] for name in ("within", "between", "gap", "z", "strength", "within_value")
-    }
-    counts = torch.split(sums.value_counts, list(num_values))
-    vectors = torch.split(sums.value_sums, list(num_values))
-    for a, (n_g, s_g) in enumerate(zip(counts, vectors, strict=True)):
-        second = None if sums.second is None else sums.second[sums.second_index[a]]
-        for name, figure in _one_attribute(n_g, s_g, second).items():
-            figures[name].append(figure)
-    per_value = figures.pop("within_value")
-    empty = sums.count.new_zeros(0)
-    answer = {name: torch.stack(column) if column else empty for name, column in figures.items()}
-    answer["within_value"] = torch.cat(per_value) if per_value else empty
-    return answer
+    lengths = torch.tensor(num_values, device=sums.count.device)
 
+    def added_up(of_values: Tensor) -> Tensor:
+        """Sums over the values of each attribute; in order, so that they are always the same."""
+        return torch.segment_reduce(of_values, "sum", lengths=lengths, unsafe=True, initial=0)
 
-def _one_attribute(n_g: Tensor, s_g: Tensor, second: Tensor | None) -> dict[str, Tensor]:
-    n, s = n_g.sum(), s_g.sum(0)
-    squared_g, squared = s_g.square().sum(1), s.square().sum()
-    pairs_g = n_g * (n_g - 1)
-    same, different = (squared_g - n_g).sum(), squared - squared_g.sum()
-    within = _ratio(same, pairs_g.sum())
-    between = _ratio(different, n * n - n_g.square().sum())
+    n_g, s_g = sums.value_counts, sums.value_sums
+    if not num_values:
+        names = ("within", "between", "gap", "z", "strength", "within_value")
+        return {name: n_g.new_zeros(0) for name in names}
+    n, s, squared_g = added_up(n_g), added_up(s_g), s_g.square().sum(1)
+    squared, pairs_g = s.square().sum(1), n_g * (n_g - 1)
+    same, different = added_up(squared_g - n_g), squared - added_up(squared_g)
+    sum_a = added_up(pairs_g)
+    within, between = _ratio(same, sum_a), _ratio(different, n * n - added_up(n_g.square()))
+    explained = added_up(torch.where(n_g > 0, squared_g / n_g, 0.0)) - squared / n
+    if sums.second is None:
+        z = torch.full_like(n, torch.nan)
+    else:
+        index = list(sums.second_index)[: len(n)]
+        m2_c = torch.linalg.matrix_norm(sums.second).square()[index]  # no copy of the matrices
+        m3_c = _along(s, sums.second, index)
+        z = _z(added_up(pairs_g * (n_g - 1)), sum_a, same, n, squared, m2_c, m3_c)
     return {
         "within": within,
         "between": between,
         "gap": within - between,
-        "z": same.new_tensor(torch.nan) if second is None else _z(n_g, same, n, s, second),
-        "strength": _strength(n_g, squared_g, n, squared),
+        "z": z,
+        "strength": _strength(explained, added_up((n_g > 0).to(n_g)), n, squared),
         "within_value": _ratio(squared_g - n_g, pairs_g),
     }
 
@@ -56,31 +57,48 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole, torch.nan)
 
 
-def _strength(n_g: Tensor, squared_g: Tensor, n: Tensor, squared: Tensor) -> Tensor:
+def _along(s: Tensor, second: Tensor, index: list[int]) -> Tensor:
+    """s_a . C_a s_a `[A]` of the vectors `s` `[A, d]`, C_a the entry `index[a]` of `second`."""
+    found = s.new_empty(len(index))
+    for entry in set(index):
+        own = [a for a, of in enumerate(index) if of == entry]
+        found[own] = (s[own] @ second[entry] * s[own]).sum(1)
+    return found
+
+
+def _strength(explained: Tensor, values: Tensor, n: Tensor, squared: Tensor) -> Tensor:
     energy = n - squared / n
-    explained = torch.where(n_g > 0, squared_g / n_g, 0.0).sum() - squared / n
-    chance = ((n_g > 0).sum() - 1) / (n - 1)
+    chance = (values - 1) / (n - 1)
     figure = (explained / energy - chance) / (1 - chance)
     # Without any spread the energy is rounding; with one row a value nothing is left to explain.
     defined = (n > 1) & (chance < 1) & (energy > 1e-9 * n)
     return torch.where(defined, figure, torch.nan)
 
 
-def _z(n_g: Tensor, same: Tensor, n: Tensor, s: Tensor, second: Tensor) -> Tensor:
+def _z(
+    cubes_a: Tensor,
+    sum_a: Tensor,
+    same: Tensor,
+    n: Tensor,
+    squared: Tensor,
+    m2_c: Tensor,
+    m3_c: Tensor,
+) -> Tensor:
     """Standardise `same` = sum of G where A is 1 under uniform relabelling (Mantel 1967).
 
     A constant added to all entries of G or of A moves the statistic and its mean alike, so both are
     taken with mean zero: then the mean of the statistic is 0, and its variance has no difference of
     large numbers, which would drown the signal where all rows point the same way.
+
+    All are `[A]`: sums of n_g (n_g - 1)^2 and of n_g (n_g - 1); `same`; n; ||S||^2; ||C||^2; S.CS.
     """
-    squared = s.square().sum()
     pairs = n * (n - 1)
-    sum_g, sum_a = squared - n, (n_g * (n_g - 1)).sum()
+    sum_g = squared - n
     # sum of squared entries (m2) and of squared row sums (m3) of both matrices, then of mean zero
-    m2_g = second.square().sum() - n - sum_g.square() / pairs
-    m3_g = s @ second @ s - 2 * squared + n - sum_g.square() / n
+    m2_g = m2_c - n - sum_g.square() / pairs
+    m3_g = m3_c - 2 * squared + n - sum_g.square() / n
     m2_a = sum_a - sum_a.square() / pairs
-    m3_a = (n_g * (n_g - 1).square()).sum() - sum_a.square() / n
+    m3_a = cubes_a - sum_a.square() / n
     variance = 2 * m2_g * m2_a / pairs
     variance = variance + _falling(4 * (m3_g - m2_g) * (m3_a - m2_a), n, factors=3)
     variance = variance + _falling((2 * m2_g - 4 * m3_g) * (2 * m2_a - 4 * m3_a), n, factors=4)
@@ -146,5 +164,4 @@ def attribute_similarity(
     """
     check_rows(rows)
     plan = CodePlan(codes, num_values)
-    mean = mean_sums(rows).mean if center else None
-    return similarity_from_sums(row_sums(rows, plan, mean, second=null), num_values)
+    return similarity_from_sums(sums_of(rows, plan, center, second=null), num_values)

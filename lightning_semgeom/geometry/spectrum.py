@@ -10,21 +10,29 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan
-from lightning_semgeom.geometry.sums import mean_sums, row_sums
+from lightning_semgeom.geometry.quick import sums_of
 
 
-def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[str, Tensor]:
-    """The figures of `spectrum` from the number of rows `[]` and C `[d, d]`, both fp64."""
+def spectrum_from_sums(
+    count: Tensor, second: Tensor, centered: bool, eigenvalues: bool = True
+) -> dict[str, Tensor]:
+    """The figures of `spectrum` from the number of rows `[]` and C `[d, d]`, both fp64.
+
+    Without `eigenvalues`, which take time in d^3, `effective_rank` is NaN.
+    """
     width = second.shape[0]
-    squared = second.square().sum()
+    squared = torch.linalg.matrix_norm(second).square()
     rank = torch.clamp(count - 1 if centered else count, max=width)
-    shares = torch.linalg.eigvalsh(second / torch.clamp(count, min=1)).clamp(min=0)
-    entropy = -torch.special.xlogy(shares, shares).sum()
     nan = torch.full_like(count, torch.nan)
+    effective_rank = nan
+    if eigenvalues:
+        shares = torch.linalg.eigvalsh(second / torch.clamp(count, min=1)).clamp(min=0)
+        entropy = -torch.special.xlogy(shares, shares).sum()
+        effective_rank = torch.where(count > 0, entropy.exp(), nan)
     return {
         "asymmetry": asymmetry(count, squared, rank),
         "participation_ratio": torch.where(count > 0, count.square() / squared, nan),
-        "effective_rank": torch.where(count > 0, entropy.exp(), nan),
+        "effective_rank": effective_rank,
     }
 
 
@@ -62,13 +70,16 @@ def spectrum(rows: Tensor, center: bool = True) -> dict[str, Tensor]:
         0.0
     """
     check_rows(rows)
-    count, second = moments(rows, mean_sums(rows).mean if center else None)
+    count, second = moments(rows, center)
     return spectrum_from_sums(count, second, center)
 
 
-def moments(rows: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The number of valid rows `[]` and C `[d, d]` of `rows` `[n, d]` less `mean` `[d]`, fp64."""
+def moments(rows: Tensor, center: bool, mean: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The number of valid rows `[]` and C `[d, d]` of `rows` `[n, d]`, fp64.
+
+    With `center` they are taken less `mean` `[d]`, or less their own where none is given.
+    """
     no_codes = torch.empty(rows.shape[0], 0, dtype=torch.int64, device=rows.device)
-    sums = row_sums(rows, CodePlan(no_codes, ()), mean)
+    sums = sums_of(rows, CodePlan(no_codes, ()), center, mean=mean)
     assert sums.second is not None  # for the type checker: second moments are on by default
     return sums.count, sums.second[0]

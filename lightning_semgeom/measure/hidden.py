@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
+from lightning_semgeom.faults import attempted
 from lightning_semgeom.geometry.classes import class_means
-from lightning_semgeom.measure.site import Measurement, SitePlan, measure, plan_site
+from lightning_semgeom.measure.figures import Measurement, measurements
+from lightning_semgeom.measure.plan import SitePlan, plan_site
+from lightning_semgeom.measure.site import site_figures
 
 
 class HiddenFigures:
@@ -24,13 +29,34 @@ class HiddenFigures:
         self._gram_size = gram_size
         self._plan: tuple[Tensor, SitePlan] | None = None
 
-    def measure(self, hidden: HiddenRows) -> Measurement:
-        """The figures of one site's rows, of all processes."""
+    def measure(
+        self, hidden: Mapping[str, HiddenRows | Exception], eigenvalues: bool = True
+    ) -> dict[str, Measurement | Exception]:
+        """The figures of each site's rows, of all processes, or what was wrong with it.
+
+        Args:
+            hidden: the rows of each site.
+            eigenvalues: see `figures_of`.
+        """
+        rows = {site: attempted(self._rows, found) for site, found in hidden.items()}
+        plans = {site: found[1] for site, found in rows.items() if isinstance(found, tuple)}
+
+        def measured(sites: Iterable[str], careful: bool) -> dict[str, Measurement | Exception]:
+            def figures(found: tuple[Tensor, SitePlan]) -> Tensor:
+                return site_figures(*found, careful, eigenvalues)
+
+            return measurements({site: attempted(figures, rows[site]) for site in sites}, plans)
+
+        found = measured(rows, careful=False)
+        unsound = [s for s, m in found.items() if isinstance(m, Measurement) and not m.is_sound]
+        return found | measured(unsound, careful=True)
+
+    def _rows(self, hidden: HiddenRows) -> tuple[Tensor, SitePlan]:
         # Positions with the same label share all attributes and are alike for other reasons;
         # one row a label keeps them out of the comparison, and the null honest.
         known = hidden.labels < len(self._table)
         rows, labels = class_means(hidden.rows[known], hidden.labels[known])
-        return measure(rows, self._plan_of(labels))
+        return rows, self._plan_of(labels)
 
     def _plan_of(self, labels: Tensor) -> SitePlan:
         """All hidden sites of a record have the same labels, and a probe's are always the same."""

@@ -6,7 +6,7 @@ sites at once; a site that fails anywhere is left out everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor
@@ -15,8 +15,10 @@ from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.geometry.sums import MeanSums, RowSums, mean_sums
-from lightning_semgeom.measure.site import Measurement, SitePlan, measured, plan_site, site_sums
+from lightning_semgeom.geometry.sums import MeanSums, RowSums
+from lightning_semgeom.measure.figures import Measurement, figures_of, measurements
+from lightning_semgeom.measure.plan import SitePlan, plan_site
+from lightning_semgeom.measure.site import site_mean, site_sums
 
 
 class WeightFigures:
@@ -37,19 +39,41 @@ class WeightFigures:
         self._gram_size = gram_size
         self._ranks = ranks
         self._plans: dict[str, SitePlan] = {}
+        # What was not fit for the quick way once will hardly be so soon.
+        self._careful: set[str] = set()
 
     def measure(
-        self, owned: Mapping[str, OwnedRows | Exception], trouble: Exception | None
+        self,
+        owned: Mapping[str, OwnedRows | Exception],
+        trouble: Exception | None,
+        eigenvalues: bool = True,
     ) -> dict[str, Measurement | Exception]:
         """The figures of each site, or what was wrong with it on this process or on another.
 
         Args:
             owned: this process's rows of each site.
             trouble: what is to end the run on all processes; see `Ranks.add_up`.
+            eigenvalues: see `figures_of`.
         """
+        found, unsound = self._measured(owned, self._careful, eigenvalues, trouble)
+        if unsound:
+            self._careful |= unsound
+            # In the order of all processes, which a set has not.
+            rest = {site: rows for site, rows in owned.items() if site in unsound}
+            found |= self._measured(rest, unsound, eigenvalues, None)[0]
+        return found
+
+    def _measured(
+        self,
+        owned: Mapping[str, OwnedRows | Exception],
+        careful: Set[str],
+        eigenvalues: bool,
+        trouble: Exception | None,
+    ) -> tuple[dict[str, Measurement | Exception], set[str]]:
+        """The figures, and the sites, the same on all processes, that want the careful way."""
         means = self._ranks.add_up(
-            {site: attempted(self._mean, site, rows) for site, rows in owned.items()},
-            {site: MeanSums.packed_size(width) for site, width in self._widths.items()},
+            {site: attempted(self._mean, site, rows, careful) for site, rows in owned.items()},
+            {site: MeanSums.packed_size(self._widths[site]) for site in owned},
             trouble,
         )
         sizes = {
@@ -58,24 +82,41 @@ class WeightFigures:
             if not isinstance(mean, Exception)
         }
         sums = self._ranks.add_up(
-            {site: attempted(self._sums, site, owned[site], means[site]) for site in sizes}, sizes
+            {s: attempted(self._sums, s, owned[s], means[s], careful) for s in sizes}, sizes
         )
-        return {
-            site: attempted(self._figures, site, mean, sums.get(site, mean))
+        whole = {
+            site: attempted(self._unpacked, site, mean, sums.get(site, mean))
             for site, mean in means.items()
         }
+        figures = {
+            site: attempted(self._figures, site, one, eigenvalues) for site, one in whole.items()
+        }
+        found = measurements(figures, self._plans)
+        unsound = {site for site, one in found.items() if not _is_sound(one, whole[site])}
+        return found, unsound
 
-    def _mean(self, site: str, owned: OwnedRows) -> Tensor:
+    def _mean(self, site: str, owned: OwnedRows, careful: Set[str]) -> Tensor:
         if site not in self._plans:
             row_ids = torch.arange(owned.total, device=owned.rows.device)
             self._plans[site] = plan_site(self._table, row_ids, self._gram_size)
-        return mean_sums(owned.rows).packed()
+        return site_mean(owned.rows, site in careful).packed()
 
-    def _sums(self, site: str, owned: OwnedRows, mean: Tensor) -> Tensor:
+    def _sums(self, site: str, owned: OwnedRows, mean: Tensor, careful: Set[str]) -> Tensor:
         centre = MeanSums.unpacked(mean).mean
-        return site_sums(owned.rows, self._plans[site], centre, owned.slice).packed()
-
-    def _figures(self, site: str, mean: Tensor, sums: Tensor) -> Measurement:
         plan = self._plans[site]
-        whole = RowSums.unpacked(sums, plan.codes, self._widths[site])
-        return measured(whole, plan, MeanSums.unpacked(mean))
+        return site_sums(owned.rows, plan, centre, site in careful, owned.slice).packed()
+
+    def _unpacked(self, site: str, mean: Tensor, sums: Tensor) -> tuple[MeanSums, RowSums]:
+        plan, width = self._plans[site], self._widths[site]
+        return MeanSums.unpacked(mean), RowSums.unpacked(sums, plan.codes, width)
+
+    def _figures(self, site: str, whole: tuple[MeanSums, RowSums], eigenvalues: bool) -> Tensor:
+        mean, sums = whole
+        return figures_of(sums, self._plans[site], mean, eigenvalues)
+
+
+def _is_sound(found: Measurement | Exception, whole: tuple[MeanSums, RowSums] | Exception) -> bool:
+    """Whether the quick way was right, as all processes see it: figures may fail on one alone."""
+    if isinstance(whole, Exception):
+        return True
+    return found.is_sound if isinstance(found, Measurement) else not whole[1].unsound

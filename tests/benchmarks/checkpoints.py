@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from lightning_semgeom import AttributeTable
 from lightning_semgeom.checkpoints.names import find_tensor
 from lightning_semgeom.checkpoints.runs import find_checkpoints
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 
 ROWS, WIDTH = 50257, 768
 SMALL = 512

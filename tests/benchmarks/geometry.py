@@ -17,9 +17,10 @@ import torch
 
 from lightning_semgeom import AttributeTable
 from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.quick import quick_mean, quick_sums
 from lightning_semgeom.geometry.similarity import similarity_from_sums
-from lightning_semgeom.geometry.sums import mean_sums, row_sums
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 
 NUM_VALUES = [2, 4, 12, 40, 200]
 
@@ -61,9 +62,9 @@ def extra_memory(rows, width, null):
     codes = torch.stack([torch.randint(0, m, (rows,)) for m in NUM_VALUES], dim=1)
     plan = CodePlan(codes, NUM_VALUES)
     tiny = torch.randn(64, 8)
-    row_sums(tiny, CodePlan(codes[:64], NUM_VALUES), mean_sums(tiny).mean)  # loads the libraries
+    quick_sums(tiny, CodePlan(codes[:64], NUM_VALUES), quick_mean(tiny).mean)  # loads the libraries
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    row_sums(weight, plan, mean_sums(weight).mean, second=null)
+    quick_sums(weight, plan, quick_mean(weight).mean, second=null)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return (peak - before) / (weight.numel() * weight.element_size())
 
@@ -96,6 +97,14 @@ def tell_many_attributes(rows, width, rounds):
             )
 
 
+def partly_labelled(codes):
+    """The second attribute labels 70 % of the rows and the fourth 10 %."""
+    codes = codes.clone()
+    for a, share in ((1, 0.7), (3, 0.1)):
+        codes[torch.rand(len(codes)) > share, a] = -1
+    return codes
+
+
 def in_a_fresh_process(function, *arguments):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -117,20 +126,28 @@ def main():
     small_plan = CodePlan(small_codes, NUM_VALUES)
 
     def sums(rows=weight, plan=plan, null=False):
-        return row_sums(rows, plan, mean_sums(rows).mean, second=null)
+        return quick_sums(rows, plan, quick_mean(rows).mean, second=null)
 
     def norm():
         torch.linalg.vector_norm(weight, dim=1)
-
-    def with_null():
-        return sums(null=True)
 
     def product():
         return weight.T @ weight
 
     rounds = options.rounds
     cost = ratio_of(sums, norm, rounds)
-    null_times = [(timed(with_null) - timed(sums)) / timed(product) for _ in range(rounds)]
+    partly = CodePlan(partly_labelled(codes), NUM_VALUES)
+
+    def null_times(plan):
+        def without():
+            return sums(plan=plan)
+
+        def with_null():
+            return sums(plan=plan, null=True)
+
+        without(), with_null()
+        return [(timed(with_null) - timed(without)) / timed(product) for _ in range(rounds)]
+
     slow = timed(lambda: masks_on_the_gram(small, small_codes))
 
     def all_figures():
@@ -138,11 +155,13 @@ def main():
 
     fast = statistics.median(timed(all_figures) for _ in range(rounds))
     print(f"{options.rows} rows of width {options.width}, fp32, attributes of {NUM_VALUES} values")
-    print(f"sums / vector_norm             {cost:8.1f}   (aim 4, at most 8)")
-    print(f"null / W.T @ W                 {statistics.median(null_times):8.2f}   (at most 1.5)")
+    one_set, three_sets = (statistics.median(null_times(p)) for p in (plan, partly))
+    print(f"sums / vector_norm             {cost:8.1f}   (aim 3, at most 4)")
+    print(f"null / W.T @ W, one label set  {one_set:8.2f}   (at most 1.15)")
+    print(f"null / W.T @ W, three          {three_sets:8.2f}   (at most 1.15)")
     print(f"masks on the Gram / sums, 8192 {slow / fast:8.0f}   (at least 200)")
     print(f"extra memory / W, null off     {memory[0]:8.1%}   (at most 10 %)")
-    print(f"extra memory / W, null on      {memory[1]:8.1%}")
+    print(f"extra memory / W, null on      {memory[1]:8.1%}   (at most 20 %)")
     tell_many_attributes(rows=1000, width=64, rounds=3)
     return 0
 

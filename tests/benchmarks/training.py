@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.geometry.sums import RowSums
-from lightning_semgeom.measure.site import plan_site
+from lightning_semgeom.measure.plan import plan_site
 from lightning_semgeom.show.plots import draw_gram, draw_map, draw_shared, pixels
 from tests import models
 from tests.benchmarks.geometry import in_a_fresh_process

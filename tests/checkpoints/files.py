@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 from tests import models
 
 

@@ -46,7 +46,8 @@ def test_no_weight_is_gathered(found, name):
         # Each line of the picture is a value of one attribute more, each joint value of another.
         values, lines, moments, width, sites = 5, 13, 2, models.WIDTH, 2
         joint = len({tuple(codes) for codes in models.table().codes.tolist()})
-        numbers = 2 + (values + lines + joint) * (1 + width) + moments * width**2
+        half = width // 2 * (width + 1)  # of a symmetric matrix
+        numbers = 3 + (values + lines + joint) * (1 + width) + moments * half
         assert last == [
             ["allreduce_", 8 * (1 + sites * (1 + width + 2))],
             ["allreduce_", 8 * (1 + sites * (1 + numbers))],

@@ -13,7 +13,8 @@ from lightning_semgeom.capture.sites import (
     site_shape,
     site_weight,
 )
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 from lightning_semgeom.record.keys import metric_keys
 from tests import models
 from tests.families.models import FAMILIES, TOKENS, Tuned, loader, table

@@ -6,7 +6,8 @@ from torch import nn
 
 from lightning_semgeom import SemanticGeometry
 from lightning_semgeom.capture.sites import find_embedding, find_unembedding, site_weight
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 from tests import models, oracles
 from tests.families.models import PADDED, TOKENS, WIDTH, Tuned, loader, mean_rows, table
 

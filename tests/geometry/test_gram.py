@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.gram import MIXED, cell_gram, picture_cells
 from lightning_semgeom.geometry.plan import CodePlan
-from lightning_semgeom.geometry.sums import mean_sums, row_sums
 from tests import oracles
 
 

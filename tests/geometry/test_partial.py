@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lightning_semgeom import AttributeTable, attribute_similarity
 from lightning_semgeom.geometry.partial import MAX_JOINT_VALUES, joint_values, partial_gap
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 from tests import oracles
 
 

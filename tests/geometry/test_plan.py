@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_semgeom import AttributeTable, attribute_similarity
+from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.partial import joint_values, partial_gap
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
-from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.geometry.sums import RowSums
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 from tests import oracles
 
 

@@ -22,11 +22,12 @@ from lightning_semgeom import (
     partial_gap,
     spectrum,
 )
+from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.classes import class_means
 from lightning_semgeom.geometry.gram import cell_gram
 from lightning_semgeom.geometry.plan import CodePlan
-from lightning_semgeom.geometry.sums import mean_sums, row_sums
-from lightning_semgeom.measure.site import measure, plan_site
+from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.site import measure
 from tests import oracles
 
 NUM_VALUES = [3, 2]

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.similarity import similarity_from_sums
-from lightning_semgeom.geometry.sums import MeanSums, RowSums, mean_sums, row_sums
+from lightning_semgeom.geometry.sums import MeanSums, RowSums
 
 NUM_VALUES = [2, 3, 4]
 

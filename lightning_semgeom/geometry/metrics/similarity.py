@@ -11,8 +11,9 @@ from torch import Tensor
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.metrics.base import GeometryMetric
 from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.similarity import similarity_from_sums
-from lightning_semgeom.geometry.sums import RowSums, mean_sums, row_sums
+from lightning_semgeom.geometry.sums import RowSums
 
 
 class AttributeSimilarity(GeometryMetric):
@@ -68,9 +69,8 @@ class AttributeSimilarity(GeometryMetric):
     def update(self, rows: Tensor, codes: Tensor, mean: Tensor | None = None) -> None:
         """Add `rows` `[n, dim]` with `codes` `[n, A]`, centred with `mean` `[dim]` where given."""
         check_rows(rows, self.dim)
-        if mean is None and self.center:
-            mean = mean_sums(rows).mean
-        sums = row_sums(rows, CodePlan(codes, self.num_values), mean, second=self.null)
+        plan, centred = CodePlan(codes, self.num_values), self.center or mean is not None
+        sums = sums_of(rows, plan, centred, second=self.null, mean=mean)
         self.value_counts += sums.value_counts
         self.value_sums += sums.value_sums
         self.count += sums.count
@@ -83,6 +83,7 @@ class AttributeSimilarity(GeometryMetric):
         sums = RowSums(
             count=self.count,
             skipped=self.skipped,
+            unsound=torch.zeros_like(self.count),
             value_counts=self.value_counts,
             value_sums=self.value_sums,
             second=self.second if self.null else None,

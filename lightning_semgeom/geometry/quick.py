@@ -1,0 +1,227 @@
+"""The sums of rows that are all sound: nothing is asked of the host, and no row is looked at alone.
+
+What rows are not fit for this is told beside the sums: zero or not finite ones, and a mean so long
+that fp32 would lose what tells the rows apart. `row_sums` then takes the careful way.
+
+Legend: as in `sums`; w_i = 1 / ||x_i - mu||; rows with the same attributes labelled are a pattern.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from lightning_semgeom.geometry.blocks import (
+    block_buffer,
+    block_dtype,
+    block_slices,
+    sums_device,
+)
+from lightning_semgeom.geometry.careful import mean_sums, row_sums
+from lightning_semgeom.geometry.full_precision import full_precision
+from lightning_semgeom.geometry.plan import Bags, CodePlan, Patterns
+from lightning_semgeom.geometry.sums import MeanSums, RowSums, check_fit, second_index
+
+_NEAR = 1 << 14  # times the rounding of the mean: what is shorter has lost digits to it
+_LONG = 16.0  # times the typical row: a mean as long costs all rows digits
+_MANY = 1 << 12  # rows: of fewer, the rounding of each matters, and time does not
+_ROWS_OF_A_BAG = 64  # added up in fp32
+_BEGINNING = 16  # entries of a row that are looked at
+_PANELS = 4  # of a symmetric product, whose lower ones are not computed
+
+
+def quick_mean(rows: Tensor) -> MeanSums:
+    """As `mean_sums`, in half the time, where all rows are finite and not zero.
+
+    Args:
+        rows: `[n, d]`, any floating point dtype.
+    """
+    if sums_device(rows) != rows.device:
+        return mean_sums(rows)
+    rows, (n, d) = rows.detach(), rows.shape
+    total = torch.zeros(d, dtype=torch.float64, device=rows.device)
+    if _goes_in_bags(rows):
+        every, starts = (torch.arange(0, n, k, device=rows.device) for k in (1, _ROWS_OF_A_BAG))
+        total += embedding_bag(every, rows, starts, mode="sum").double().sum(0)
+    elif n < _MANY:
+        total += rows.double().sum(0)
+    else:
+        dtype = block_dtype(rows)
+        ones = torch.ones(n, dtype=dtype, device=rows.device)
+        with full_precision(rows.device):
+            for part in block_slices(rows):
+                total += torch.mv(rows[part].to(dtype).T, ones[part])
+    return MeanSums(total, total.new_tensor(float(n)), total.new_zeros(()))
+
+
+def _goes_in_bags(rows: Tensor) -> bool:
+    """Whether rows can be added up from where they lie, many at once."""
+    return rows.dtype == block_dtype(rows) and rows.is_contiguous() and len(rows) >= _MANY
+
+
+def quick_sums(rows: Tensor, plan: CodePlan, mean: Tensor, second: bool = True) -> RowSums:
+    """As `row_sums`, faster by far, where `unsound` is 0 then."""
+    check_fit(rows, plan)
+    rows, patterns = rows.detach(), plan.patterns if second else None
+    many = second and patterns is None
+    if many or not len(rows) or sums_device(rows) != rows.device:
+        none = row_sums(rows[:0], plan.part(slice(0, 0)), mean, second)
+        return replace(none, unsound=none.unsound + len(rows))
+    with full_precision(rows.device):
+        found = _QuickSums(rows, plan, mean, patterns)
+        return RowSums(
+            count=mean.new_tensor(float(len(rows))),
+            skipped=mean.new_zeros(()),
+            unsound=found.unsound(),
+            value_counts=plan.value_counts.to(mean),
+            value_sums=found.value_sums(),
+            second=found.second(),
+            second_index=second_index(plan),
+        )
+
+
+def sums_of(
+    rows: Tensor,
+    plan: CodePlan,
+    center: bool = True,
+    second: bool = True,
+    mean: Tensor | None = None,
+) -> RowSums:
+    """The quick way where it is right, the careful one where it is not: the host asks which.
+
+    Args:
+        rows: `[n, d]`, any floating point dtype.
+        plan: made from the codes of these rows.
+        center: whether to centre them.
+        second: whether to sum u u^T as well.
+        mean: fp64 `[d]` to centre with; None: their own.
+    """
+    if center:
+        sums = quick_sums(rows, plan, quick_mean(rows).mean if mean is None else mean, second)
+        if not sums.unsound:
+            return sums
+        mean = mean_sums(rows).mean if mean is None else mean
+    return row_sums(rows, plan, mean if center else None, second)
+
+
+class _QuickSums:
+    """Adds up unit vectors by attribute value in one pass.
+
+    Args:
+        rows: `[n, d]`, n > 0.
+        plan: made from the codes of these rows.
+        mean: fp64 `[d]` to centre with.
+        patterns: of the plan, to sum u u^T as well; None: not to.
+    """
+
+    def __init__(
+        self, rows: Tensor, plan: CodePlan, mean: Tensor, patterns: Patterns | None
+    ) -> None:
+        self._rows, self._plan, self._mean, self._patterns = rows, plan, mean, patterns
+        dtype, (n, d) = block_dtype(rows), rows.shape
+        self._centre = mean.to(dtype)
+        self._lengths = torch.empty(n, dtype=dtype, device=rows.device)
+        self._in_bags = _goes_in_bags(rows)
+        self._cells = [
+            torch.zeros(0 if self._in_bags else cells.count, d, dtype=dtype, device=rows.device)
+            for cells in plan.cells
+        ]
+        self._moments = [
+            torch.zeros(d, d, dtype=dtype, device=rows.device)
+            for _ in (patterns.sizes if patterns else ())
+        ]
+        buffer = block_buffer(rows, dtype)
+        if patterns and len(patterns.sizes) > 1:
+            self._go_over(patterns, buffer)
+        else:
+            for part in block_slices(rows):
+                self._add(rows[part], part, buffer[: part.stop - part.start], 0)
+
+    def _go_over(self, patterns: Patterns, buffer: Tensor) -> None:
+        """Rows of one pattern after the other, so that each is multiplied once."""
+        start = 0
+        gathered = torch.empty_like(buffer, dtype=self._rows.dtype)
+        for pattern, size in enumerate(patterns.sizes):
+            for block in block_slices(self._rows[:size]):
+                part = slice(start + block.start, start + block.stop)
+                length = part.stop - part.start
+                chosen = patterns.order[part]
+                torch.index_select(self._rows, 0, chosen, out=gathered[:length])
+                self._add(gathered[:length], chosen, buffer[:length], pattern)
+            start += size
+
+    def _add(self, block: Tensor, place: slice | Tensor, unit: Tensor, pattern: int) -> None:
+        torch.sub(block, self._centre, out=unit)
+        length = torch.linalg.vector_norm(unit, dim=1)
+        self._lengths[place] = length
+        if self._moments or not self._in_bags:
+            unit.div_(length[:, None])
+        if self._moments:
+            _add_product(self._moments[pattern], unit)
+        if not self._in_bags:
+            for cells, sums in zip(self._plan.cells, self._cells, strict=True):
+                sums.index_add_(0, cells.of_row[place], unit)
+
+    def unsound(self) -> Tensor:
+        """fp64 `[]`: 0 where the sums are right, else about how many rows were not fit."""
+        eps = torch.finfo(self._centre.dtype).eps
+        lengths, mean = self._lengths.double(), torch.linalg.vector_norm(self._mean)
+        near: Tensor = ~(lengths > _NEAR * 4 * eps * mean) | ~(lengths < torch.inf)
+        beginning = self._rows[:, :_BEGINNING]
+        # 0 for a zero row, and hardly ever for another.
+        near |= torch.mv(beginning, torch.linspace(1, 2, beginning.shape[1]).to(beginning)) == 0
+        if len(lengths) >= _MANY:
+            near |= mean.square() > _LONG**2 * lengths.square().mean()
+        return near.sum(dtype=mean.dtype)
+
+    def value_sums(self) -> Tensor:
+        """S_g of all attributes, fp64 `[V, d]`."""
+        found = self._mean.new_empty(self._plan.offsets[-1], self._rows.shape[1])
+        for cells, sums in zip(self._plan.cells, self._cells, strict=True):
+            of_cells = self._of_bags(cells.bags) if self._in_bags else sums
+            for a, bags in cells.value_bags.items():
+                found[slice(*self._plan.offsets[a : a + 2])] = embedding_bag(
+                    bags.order, of_cells, bags.starts, mode="sum", include_last_offset=True
+                )
+        return found
+
+    def _of_bags(self, bags: Bags) -> Tensor:
+        """The sums of u over the rows of each bag, `[count, d]`."""
+        weights = self._lengths.reciprocal()[bags.order]
+        sums = embedding_bag(
+            bags.order,
+            self._rows,
+            bags.starts,
+            mode="sum",
+            per_sample_weights=weights,
+            include_last_offset=True,
+        ).double()
+        total = torch.segment_reduce(
+            weights.double(), "sum", offsets=bags.starts, unsafe=True, initial=0
+        )
+        return sums.addr_(total, self._mean, alpha=-1).to(weights)
+
+    def second(self) -> Tensor | None:
+        """C of all rows and of each set of rows that some attributes label, fp64 `[., d, d]`."""
+        if self._patterns is None:
+            return None
+        of_set, d = self._patterns.of_set, self._rows.shape[1]
+        found = self._mean.new_zeros(len(of_set), d, d)
+        for target, patterns in zip(found, of_set, strict=True):
+            for pattern in patterns:
+                target += self._moments[pattern]
+            upper = target.triu(1)
+            target.triu_().add_(upper.T)
+        return found.nan_to_num_()  # of rows that are not fit; eigenvalues would not be found
+
+
+def _add_product(target: Tensor, unit: Tensor) -> None:
+    """Add u^T u to the upper panels of `target` `[d, d]`."""
+    d = target.shape[0]
+    height = -(-d // _PANELS)
+    for start in range(0, d, height):
+        own = unit[:, start : start + height]
+        target[start : start + height, start:].addmm_(own.T, unit[:, start:])

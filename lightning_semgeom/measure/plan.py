@@ -1,0 +1,53 @@
+"""What can be prepared for the rows of a site, from the table alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.geometry.gram import picture_cells
+from lightning_semgeom.geometry.partial import JointValues, joint_values
+from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.record.picture import labels_of
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """What can be prepared for the rows of a site: once where they are always the same ones."""
+
+    table: AttributeTable
+    """The attributes."""
+    codes: CodePlan
+    """How rows add up to attribute values and, as two attributes more, to picture cells and joint
+    values."""
+    cells: Tensor
+    """int64 `[m, A]`: the codes of the picture's cells."""
+    joint: JointValues | None
+    """What the partial gap compares; None: there are too many joint values."""
+
+    @cached_property
+    def cell_labels(self) -> np.ndarray:
+        """What the rows of each cell are, in words, `[m, A]`."""
+        return labels_of(self.cells.tolist(), self.table.values)
+
+    def split(self, values: Tensor) -> list[Tensor]:
+        """Tell apart what sums have of attribute values, of picture cells and of joint values."""
+        sizes = [sum(self.table.num_values), len(self.cells)]
+        return list(torch.split(values, [*sizes, len(values) - sum(sizes)]))
+
+
+def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePlan:
+    """Prepare for the table's rows `row_ids`, int64 `[n]`."""
+    codes = table.codes.to(row_ids.device)[row_ids]
+    cells = picture_cells(codes, gram_size)
+    columns, num_values = [codes, cells.of_row[:, None]], [*table.num_values, len(cells.codes)]
+    joint = joint_values(codes)
+    if joint is not None:
+        columns.append(joint.of_row[:, None])
+        num_values.append(len(joint.codes))
+    return SitePlan(table, CodePlan(torch.cat(columns, dim=1), num_values), cells.codes, joint)
