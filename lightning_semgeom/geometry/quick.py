@@ -45,7 +45,7 @@ def quick_mean(rows: Tensor) -> MeanSums:
     total = torch.zeros(d, dtype=torch.float64, device=rows.device)
     if _goes_in_bags(rows):
         every, starts = (torch.arange(0, n, k, device=rows.device) for k in (1, _ROWS_OF_A_BAG))
-        total += embedding_bag(every, rows, starts, mode="sum").double().sum(0)
+        total += embedding_bag(every, rows, starts, mode="sum").sum(0, dtype=total.dtype)
     elif n < _MANY:
         total += rows.double().sum(0)
     else:
