@@ -47,7 +47,8 @@ def quick_mean(rows: Tensor) -> MeanSums:
         every, starts = (torch.arange(0, n, k, device=rows.device) for k in (1, _ROWS_OF_A_BAG))
         total += embedding_bag(every, rows, starts, mode="sum").sum(0, dtype=total.dtype)
     elif n < _MANY:
-        total += rows.double().sum(0)
+        for part in block_slices(rows):
+            total += rows[part].sum(0, dtype=total.dtype)
     else:
         dtype = block_dtype(rows)
         ones = torch.ones(n, dtype=dtype, device=rows.device)

@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
-from lightning_semgeom.geometry.sums import RowSums
+from lightning_semgeom.geometry.sums import second_index
 from lightning_semgeom.measure.plan import plan_site
 from lightning_semgeom.show.plots import draw_gram, draw_map, draw_shared, pixels
 from tests import models
@@ -185,8 +185,9 @@ def peak_memory(use):
 def memory_bound():
     """Bytes of the hidden rows kept at most, and of the sums of a site."""
     plan = plan_site(geometry().attributes, torch.arange(TOKENS), gram_size=96)
-    sites = 1 + len(HIDDEN)
-    return len(HIDDEN) * POSITIONS * WIDTH * 4, sites * RowSums.packed_size(plan.codes, WIDTH) * 8
+    sites, values, matrices = 1 + len(HIDDEN), plan.codes.offsets[-1], max(second_index(plan.codes))
+    sums = values * (1 + WIDTH) + (1 + matrices) * WIDTH**2
+    return len(HIDDEN) * POSITIONS * WIDTH * 4, sites * sums * 8
 
 
 def main():
