@@ -12,7 +12,7 @@ from torch import Tensor
 
 _BLOCK_BYTES = {"cpu": 3 << 20}  # a block and what is made of it fit into the cache of one core
 _BLOCK_BYTES_ACCELERATOR = 64 << 20
-_NEAR = 1 << 14  # times the rounding of the mean: what is shorter has lost digits to it
+NEAR = 1 << 14  # times the rounding of the mean: what is shorter has lost digits to it
 SHORTEST = 1e-12  # of the mean's length: what a difference taken in fp64 can be told from
 
 
@@ -150,8 +150,8 @@ def unit_blocks(rows: Tensor, mean: Tensor | None) -> Iterator[tuple[slice, Tens
         unit.div_(length[:, None])
         shortest, longest = torch.aminmax(length)  # NaN where any length is
         floor = rounding
-        if mean is not None and not shortest > _NEAR * rounding:
-            _recompute_near(block, mean, unit, length, _NEAR * rounding)
+        if mean is not None and not shortest > NEAR * rounding:
+            _recompute_near(block, mean, unit, length, NEAR * rounding)
             floor = min(rounding, SHORTEST * float(torch.linalg.vector_norm(mean)))
             shortest, longest = torch.aminmax(length)
         suspicious = centre is not None and has_zero_row(block)

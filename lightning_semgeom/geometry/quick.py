@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from lightning_semgeom.geometry.blocks import (
+    NEAR,
     block_buffer,
     block_dtype,
     block_slices,
@@ -25,7 +26,6 @@ from lightning_semgeom.geometry.full_precision import full_precision
 from lightning_semgeom.geometry.plan import Bags, CodePlan, Patterns
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, check_fit, second_index
 
-_NEAR = 1 << 14  # times the rounding of the mean: what is shorter has lost digits to it
 _LONG = 16.0  # times the typical row: a mean as long costs all rows digits
 _MANY = 1 << 12  # rows: of fewer, the rounding of each matters, and time does not
 _ROWS_OF_A_BAG = 64  # added up in fp32
@@ -170,7 +170,7 @@ class _QuickSums:
         """fp64 `[]`: 0 where the sums are right, else about how many rows were not fit."""
         eps = torch.finfo(self._centre.dtype).eps
         lengths, mean = self._lengths.double(), torch.linalg.vector_norm(self._mean)
-        near: Tensor = ~(lengths > _NEAR * 4 * eps * mean) | ~(lengths < torch.inf)
+        near: Tensor = ~(lengths > NEAR * 4 * eps * mean) | ~(lengths < torch.inf)
         beginning = self._rows[:, :_BEGINNING]
         # 0 for a zero row, and hardly ever for another.
         near |= torch.mv(beginning, torch.linspace(1, 2, beginning.shape[1]).to(beginning)) == 0
