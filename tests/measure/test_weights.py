@@ -72,7 +72,6 @@ def test_a_site_with_a_zero_row_is_measured_carefully_from_then_on(asked):
 class Wide(models.TinyModel):
     def __init__(self):
         super().__init__()
-        self.lm_head = nn.Linear(models.WIDTH, models.TOKENS, bias=False)
         self.wide = nn.Embedding(models.TOKENS, 257)
 
 
