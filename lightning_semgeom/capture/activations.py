@@ -26,7 +26,7 @@ class HiddenRows:
     rows: Tensor
     """`[m, d]`, in the dtype of the module's output."""
     labels: Tensor
-    """int64 `[m]`: the table's row of each."""
+    """int64 `[m]` on the host: the table's row of each."""
     lacks: Exception | None = None
     """Why rows of some batches are not there; None: all are."""
 

@@ -42,17 +42,20 @@ class HiddenExchange:
             return dict(own)
         self._learn_widths(own)
         own = {site: self._checked(site, found) for site, found in own.items()}
-        shapes = {site: self._sizes(site) for site, width in self._widths.items() if width}
-        gathered = self._ranks.gathered(self._packed(own, shapes))
-        counts = gathered[:, : 8 * len(self._widths)].contiguous().view(torch.int64)
+        gathered = self._ranks.gathered(self._packed(own))
+        words = 8 * len(self._widths) * (1 + self._capacity)
+        # All that is asked of the device, for all sites at once.
+        head = gathered[:, :words].contiguous().view(torch.int64).cpu()
+        counts, labels = head[:, : len(self._widths)], head[:, len(self._widths) :]
         answer: Found = {}
-        start = 8 * len(self._widths)
-        for index, site in enumerate(self._widths):
-            rooms = gathered[:, start : start + sum(shapes.get(site, ()))]
-            start += rooms.shape[1]
-            found = counts[:, index].tolist()
+        sizes = [self._size(site) for site in self._widths]
+        rooms = torch.split(gathered[:, words:], sizes, dim=1)
+        of_sites = torch.split(labels, self._capacity, dim=1)
+        for site, found, of_site, room in zip(
+            self._widths, counts.T.tolist(), of_sites, rooms, strict=True
+        ):
             fault = self._ranks.agreed(own[site], found.count(_FAILED))
-            answer[site] = fault or self._unpacked(site, rooms, found)
+            answer[site] = fault or self._unpacked(site, room, of_site, found)
         return answer
 
     def _learn_widths(self, own: Mapping[str, HiddenRows | Exception]) -> None:
@@ -69,30 +72,27 @@ class HiddenExchange:
         ):
             self._widths[site], self._dtypes[site] = width, _DTYPES[kind]
 
-    def _sizes(self, site: str) -> tuple[int, int]:
-        """Bytes of labels and rows, in full words: each part begins where its dtype may."""
-        row = self._widths[site] * self._dtypes[site].itemsize
-        return 8 * self._capacity, -(-row * self._capacity // 8) * 8
+    def _size(self, site: str) -> int:
+        """Bytes of the rows, in full words: each part begins where its dtype may."""
+        return -(-self._widths[site] * self._dtypes[site].itemsize * self._capacity // 8) * 8
 
-    def _packed(
-        self, own: Mapping[str, HiddenRows | Exception], shapes: Mapping[str, tuple[int, int]]
-    ) -> Tensor:
-        counts, parts = [], []
-        device = self._ranks.device
-        for site in self._widths:
+    def _packed(self, own: Mapping[str, HiddenRows | Exception]) -> Tensor:
+        """Counts of rows, labels and rows, of all sites each."""
+        head = torch.zeros(1 + self._capacity, len(self._widths), dtype=torch.int64)
+        device, rooms = self._ranks.device, []
+        for column, site in zip(head.T, self._widths, strict=True):
             found = own[site]
             if isinstance(found, Exception):
-                counts.append(_FAILED)
-                size = sum(shapes.get(site, ()))
-                parts.append(torch.zeros(size, dtype=torch.uint8, device=device))
+                column[0] = _FAILED
+                rooms.append(torch.zeros(self._size(site), dtype=torch.uint8, device=device))
                 continue
-            counts.append(found.rows.shape[0])
-            values = (found.labels, found.rows.to(self._dtypes[site]))
-            for value, size in zip(values, shapes[site], strict=True):
-                data = value.to(device).contiguous().view(torch.uint8).flatten()
-                parts.append(torch.nn.functional.pad(data, (0, size - data.numel())))
-        header = torch.tensor(counts, dtype=torch.int64, device=device).view(torch.uint8)
-        return torch.cat([header, *parts])
+            column[0] = len(found.labels)
+            column[1 : 1 + len(found.labels)] = found.labels
+            rows = found.rows.to(device, self._dtypes[site]).contiguous()
+            data = rows.view(torch.uint8).flatten()
+            rooms.append(torch.nn.functional.pad(data, (0, self._size(site) - data.numel())))
+        words = torch.cat([head[0], head[1:].T.flatten()])
+        return torch.cat([words.view(torch.uint8).to(device, non_blocking=True), *rooms])
 
     def _checked(self, site: str, found: HiddenRows | Exception) -> HiddenRows | Exception:
         if isinstance(found, Exception) or found.rows.shape[1] == self._widths[site]:
@@ -101,13 +101,10 @@ class HiddenExchange:
             f"{site} is {found.rows.shape[1]} wide, but was {self._widths[site]} on some process."
         )
 
-    def _unpacked(self, site: str, rooms: Tensor, counts: list[int]) -> HiddenRows:
-        labels_size, _ = self._sizes(site)
+    def _unpacked(self, site: str, room: Tensor, labels: Tensor, counts: list[int]) -> HiddenRows:
         width, dtype = self._widths[site], self._dtypes[site]
-        labels = rooms[:, :labels_size].contiguous().view(torch.int64)
-        rows_size = self._capacity * width * dtype.itemsize
-        rows = rooms[:, labels_size : labels_size + rows_size].contiguous().view(dtype)
-        rows = rows.view(len(counts), self._capacity, width)
+        size = self._capacity * width * dtype.itemsize
+        rows = room[:, :size].contiguous().view(dtype).view(len(counts), self._capacity, width)
         return HiddenRows.joined(
             [HiddenRows(rows[r, :count], labels[r, :count]) for r, count in enumerate(counts)]
         )

@@ -40,7 +40,9 @@ class LabelReader:
     """Whether the label of position t stands at t + 1, as where labels are the inputs."""
 
     def read(self, batch: Any) -> Tensor:
-        """The labels of `batch` as they stand in it.
+        """The labels of `batch` as they stand in it, int64 on the host.
+
+        There it is looked up which positions are kept: a forward then waits for nothing.
 
         Raises:
             ValueError: if the batch has none; the message says what it has.
@@ -74,7 +76,7 @@ class LabelReader:
                 f"labels must be an integer tensor [B] or [B, T]; labels={self.source!r} gave "
                 f"{_described(labels)}."
             )
-        return labels
+        return labels.detach().to("cpu", torch.int64, copy=True)
 
     def ends(self, batch: Any) -> Tensor | None:
         """The last position of each sequence that is no padding, int64 `[B]`; None: not known."""
@@ -93,7 +95,7 @@ class LabelReader:
     def select(
         self, hidden: Tensor, labels: Tensor, share: Share, ends: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The share's rows `[m, d]` of `hidden`, with their labels int64 `[m]`.
+        """The share's rows `[m, d]` of `hidden`, with their labels int64 `[m]` on the host.
 
         Args:
             hidden: `[B, d]` or `[B, T, d]`.
@@ -104,9 +106,7 @@ class LabelReader:
         Raises:
             ValueError: if the shapes of hidden and labels do not belong together.
         """
-        labels = labels.detach().to(torch.int64)
         if hidden.ndim == 3 and labels.ndim == 2 and hidden.shape[:2] == labels.shape:
-            hidden = hidden[:, :-1] if self.shift else hidden
             hidden, labels = hidden.flatten(0, 1), self._aligned(labels).flatten()
         elif hidden.ndim == 3 and labels.shape == hidden.shape[:1] and self.positions == "last":
             if ends is None or ends.shape != labels.shape:
@@ -125,12 +125,12 @@ class LabelReader:
             steps = torch.arange(share.limit, device=chosen.device)
             chosen = chosen[steps * chosen.shape[0] // share.limit]
         chosen = chosen[share.part :: share.parts]
-        return hidden[chosen.to(hidden.device)], labels[chosen]
+        return hidden[chosen.to(hidden.device, non_blocking=True)], labels[chosen]
 
     def _aligned(self, labels: Tensor) -> Tensor:
         """Labels `[B, T]` as they belong to the positions of a hidden state, those wanted alone."""
         if self.shift:
-            labels = labels[:, 1:]
+            labels = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-1)
         if self.positions == "all":
             return labels
         position = torch.arange(labels.shape[1], device=labels.device)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from lightning_semgeom.geometry.blocks import (
+    SHORTEST,
     block_dtype,
     block_slices,
     finite_rows,
@@ -18,8 +20,9 @@ from lightning_semgeom.geometry.blocks import (
     sums_device,
     valid_rows,
 )
+from lightning_semgeom.geometry.plan import Bags
 
-_NEAR = 4096  # times what fp32 rounds: about three digits are left of what is shorter
+_PANEL = 512  # columns that are copied to fp64 at a time
 
 
 @dataclass(frozen=True)
@@ -142,35 +145,35 @@ def centre_agreement(
     return agreed, looked_at
 
 
-def class_means(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of the rows of each label that occurs.
+def class_offsets(rows: Tensor, members: Bags) -> Tensor:
+    """The mean of the rows of each class, as it differs from the mean of all these means.
+
+    The figures of a site are the same for both, and a difference keeps its digits in fp32 where all
+    means are long. The host is asked for nothing.
 
     Args:
         rows: `[n, d]`, any floating point dtype.
-        labels: int64 `[n]`.
+        members: the rows of each class, on the device of `rows`.
 
     Returns:
-        Means `[k, d]` and their labels int64 `[k]`, ascending. They are fp32, or fp64 where the
-        rows are, or where fp32 would lose what tells the means apart since all are long. One row
-        that is not finite makes its label's mean not finite.
+        `[k, d]` on the device of `rows`, fp32, or fp64 where the rows are. One row that is not
+        finite makes its class not finite; a class whose mean is zero is zero, and so is one that
+        cannot be told from the mean of all.
     """
-    found, index = torch.unique(labels, return_inverse=True)
+    device, rows = sums_device(rows), rows.detach()
+    order, starts = members.order.to(device), members.starts.to(device)
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
-    device = sums_device(rows)
-    sums = torch.zeros(found.shape[0], rows.shape[1], dtype=torch.float64, device=device)
-    for part in block_slices(rows):
-        sums.index_add_(0, index[part].to(device), rows[part].detach().to(sums))
-    sums /= torch.bincount(index, minlength=found.shape[0]).to(sums)[:, None]
-    is_wide = sums.device == rows.device and _are_close(sums)
-    dtype = torch.float64 if is_wide else block_dtype(rows)
-    return sums.to(device=rows.device, dtype=dtype), found
-
-
-def _are_close(means: Tensor) -> bool:
-    """Whether means `[k, d]` are so near each other, for their length, that fp32 is too short."""
+    means = torch.cat(
+        [
+            embedding_bag(order, panel.double(), starts, mode="mean", include_last_offset=True)
+            for panel in torch.split(rows.to(device), _PANEL, dim=1)
+        ],
+        dim=1,
+    )
     valid = valid_rows(means)[:, None]
-    count = valid.sum().clamp(min=1)
-    centre = means.masked_fill(~valid, 0).sum(0) / count
-    spread = ((means - centre).masked_fill(~valid, 0).square().sum() / count).sqrt()
-    length = torch.linalg.vector_norm(centre)
-    return bool((spread > 0) & (spread < _NEAR * torch.finfo(torch.float32).eps * length))
+    centre = means.masked_fill(~valid, 0).sum(0) / valid.sum()
+    offsets = means - centre
+    shortest = SHORTEST * torch.linalg.vector_norm(centre)
+    is_none = valid & (torch.linalg.vector_norm(offsets, dim=1, keepdim=True) <= shortest)
+    offsets = torch.where(valid & ~is_none, offsets, means.masked_fill(is_none, 0))
+    return offsets.to(device=rows.device, dtype=block_dtype(rows))

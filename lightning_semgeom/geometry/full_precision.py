@@ -7,7 +7,7 @@ rank by 1e-4 where it acts, and an autocast moves it by 1e-2. Products in fp64 a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,11 +20,17 @@ def full_precision(device: torch.device) -> Iterator[None]:
     try:
         for backend, name, exact in _settings():
             setattr(backend, name, exact)
-        with torch.autocast(device.type, enabled=False):
+        with _without_autocast(device.type):
             yield
     finally:
         for backend, name, value in kept:
             setattr(backend, name, value)
+
+
+def _without_autocast(kind: str) -> AbstractContextManager[Any]:
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 def _settings() -> list[tuple[Any, str, Any]]:

@@ -10,6 +10,7 @@ Legend: n rows; attribute a of A gives row i the code a(i) in 0..M_a-1, or -1: n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -18,10 +19,11 @@ from math import prod
 import torch
 from torch import Tensor
 
+from lightning_semgeom.geometry.follows import Follows, followers
+from lightning_semgeom.geometry.moved import moved
+
 _ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
-_MOST_LEADERS = 32  # the finest attributes alone are asked what follows: else quadratic in A
 _MOST_PARTIAL_SETS, _MOST_PATTERNS = 32, 16  # each pattern has a matrix of its own
-_ROWS_TO_REFUTE = 256  # one attribute seldom follows from another, and few rows tell that
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,6 @@ class Cells:
     def value_bags(self) -> dict[int, Bags]:
         """The cells of each value, by attribute."""
         return {a: Bags.of(codes, self.num_values[a]) for a, codes in self.values.items()}
-
-
-@dataclass(frozen=True)
-class Follows:
-    """Says that the code of one attribute can be read off another's."""
-
-    leader: int
-    """The other attribute."""
-    code_of: Tensor
-    """int64 `[1 + M]`: the code that goes with the leader's codes -1, 0, ..."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +113,26 @@ class CodePlan:
         # Of the whole in each part, so that the sums of all parts are laid out alike.
         self.label_sets: tuple[LabelSet, ...] = whole.label_sets if whole else _label_sets(codes)
         self._followers: dict[int, Follows] = (
-            whole._followers if whole else _followers(codes, self.num_values)
+            whole._followers if whole else followers(codes, self.num_values)
         )
         self._parts: dict[tuple[int, int], CodePlan] = {}
+
+    def to(self, device: torch.device) -> CodePlan:
+        """The same plan and its parts on `device`, prepared where it lies: nothing is asked there."""
+        if self.codes.device == device:
+            return self
+        for cells in self.cells:
+            _ = cells.bags, cells.value_bags
+        _ = self.value_counts, self.labelled, self.patterns
+        plan, parts = copy(self), {key: part.to(device) for key, part in self._parts.items()}
+        vars(plan).update(moved(vars(self) | {"_parts": {}}, device) | {"_parts": parts})
+        return plan
 
     def part(self, rows: slice) -> CodePlan:
         """The plan of some of the rows, for sums that add up to those of the whole."""
         key = rows.start, rows.stop
+        if key == (0, len(self.codes)):
+            return self
         if key not in self._parts:
             self._parts[key] = CodePlan(self.codes[rows], self.num_values, self)
         return self._parts[key]
@@ -228,44 +233,6 @@ def _first_fit(attributes: list[int], radix: list[int], room: int) -> list[list[
         groups[first].append(a)
         cells[first] *= radix[a]
     return groups
-
-
-def _followers(codes: Tensor, num_values: tuple[int, ...]) -> dict[int, Follows]:
-    """The attributes that follow from one with at least as many values.
-
-    Only the first `_MOST_LEADERS` that follow from no other are asked.
-    """
-    leaders: list[int] = []
-    found: dict[int, Follows] = {}
-    for a in sorted(range(len(num_values)), key=lambda a: -num_values[a]):
-        follows = _follows(a, leaders, codes, num_values)
-        if follows is not None:
-            found[a] = follows
-        elif len(leaders) < _MOST_LEADERS:
-            leaders.append(a)
-    return found
-
-
-def _follows(
-    a: int, leaders: list[int], codes: Tensor, num_values: tuple[int, ...]
-) -> Follows | None:
-    """What the codes of `a` can be read off, if the codes of one of `leaders` tell them."""
-    if not leaders:
-        return None
-    few = codes[:: 1 + len(codes) // _ROWS_TO_REFUTE]
-    size = num_values[leaders[0]] + 1  # the largest
-    place = few[:, leaders] + 1 + size * torch.arange(len(leaders), device=codes.device)
-    told = codes.new_empty(size * len(leaders))
-    told[place] = few[:, a, None].expand_as(place)
-    possible = (told[place] == few[:, a, None]).all(0).tolist()
-    for leader in (
-        leader for leader, is_possible in zip(leaders, possible, strict=True) if is_possible
-    ):
-        code_of = codes.new_full((num_values[leader] + 1,), -1)
-        code_of[codes[:, leader] + 1] = codes[:, a]
-        if torch.equal(code_of[codes[:, leader] + 1], codes[:, a]):
-            return Follows(leader, code_of)
-    return None
 
 
 def _label_sets(codes: Tensor) -> tuple[LabelSet, ...]:

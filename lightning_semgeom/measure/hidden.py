@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,10 +11,24 @@ from torch import Tensor
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.faults import attempted
-from lightning_semgeom.geometry.classes import class_means
+from lightning_semgeom.geometry.classes import class_offsets
+from lightning_semgeom.geometry.moved import moved
+from lightning_semgeom.geometry.plan import Bags
 from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
 from lightning_semgeom.measure.site import site_figures
+
+
+@dataclass(frozen=True)
+class _LabelPlan:
+    """What can be prepared for hidden rows from their labels alone."""
+
+    labels: Tensor
+    """int64 `[m]`, on the host."""
+    members: Bags
+    """The rows of each label that occurs, where the rows lie."""
+    site: SitePlan
+    """Of one row for each of these labels."""
 
 
 class HiddenFigures:
@@ -27,7 +42,7 @@ class HiddenFigures:
     def __init__(self, table: AttributeTable, gram_size: int) -> None:
         self._table = table
         self._gram_size = gram_size
-        self._plan: tuple[Tensor, SitePlan] | None = None
+        self._plan: _LabelPlan | None = None
 
     def measure(
         self, hidden: Mapping[str, HiddenRows | Exception], eigenvalues: bool = True
@@ -54,12 +69,16 @@ class HiddenFigures:
     def _rows(self, hidden: HiddenRows) -> tuple[Tensor, SitePlan]:
         # Positions with the same label share all attributes and are alike for other reasons;
         # one row a label keeps them out of the comparison, and the null honest.
-        known = hidden.labels < len(self._table)
-        rows, labels = class_means(hidden.rows[known], hidden.labels[known])
-        return rows, self._plan_of(labels)
+        plan = self._plan_of(hidden.labels, hidden.rows.device)
+        return class_offsets(hidden.rows, plan.members), plan.site
 
-    def _plan_of(self, labels: Tensor) -> SitePlan:
+    def _plan_of(self, labels: Tensor, device: torch.device) -> _LabelPlan:
         """All hidden sites of a record have the same labels, and a probe's are always the same."""
-        if self._plan is None or not torch.equal(labels, self._plan[0]):
-            self._plan = labels, plan_site(self._table, labels, self._gram_size)
-        return self._plan[1]
+        plan = self._plan
+        if plan is None or plan.members.order.device != device or not plan.labels.equal(labels):
+            known = labels < len(self._table)
+            found, index = torch.unique(labels[known], return_inverse=True)
+            members = Bags.of(torch.full_like(labels, -1).masked_scatter_(known, index), len(found))
+            site = plan_site(self._table, found, self._gram_size)
+            plan = self._plan = _LabelPlan(labels, moved(members, device), site.to(device))
+        return plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.geometry.gram import picture_cells
+from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.partial import JointValues, joint_values
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.record.picture import labels_of
@@ -30,6 +31,11 @@ class SitePlan:
     joint: JointValues | None
     """What the partial gap compares; None: there are too many joint values."""
 
+    def to(self, device: torch.device) -> SitePlan:
+        """The same plan for rows on `device`; the picture's cells stay on the host."""
+        joint = moved(self.joint, device)
+        return replace(self, codes=self.codes.to(device), joint=joint)
+
     @cached_property
     def cell_labels(self) -> np.ndarray:
         """What the rows of each cell are, in words, `[m, A]`."""
@@ -42,8 +48,8 @@ class SitePlan:
 
 
 def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePlan:
-    """Prepare for the table's rows `row_ids`, int64 `[n]`."""
-    codes = table.codes.to(row_ids.device)[row_ids]
+    """Prepare for the table's rows `row_ids`, int64 `[n]`, on the host."""
+    codes = table.codes.cpu()[row_ids]
     cells = picture_cells(codes, gram_size)
     columns, num_values = [codes, cells.of_row[:, None]], [*table.num_values, len(cells.codes)]
     joint = joint_values(codes)

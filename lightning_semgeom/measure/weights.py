@@ -97,8 +97,9 @@ class WeightFigures:
 
     def _mean(self, site: str, owned: OwnedRows, careful: Set[str]) -> Tensor:
         if site not in self._plans:
-            row_ids = torch.arange(owned.total, device=owned.rows.device)
-            self._plans[site] = plan_site(self._table, row_ids, self._gram_size)
+            plan = plan_site(self._table, torch.arange(owned.total), self._gram_size)
+            plan.codes.part(owned.slice)
+            self._plans[site] = plan.to(owned.rows.device)
         return site_mean(owned.rows, site in careful).packed()
 
     def _sums(self, site: str, owned: OwnedRows, mean: Tensor, careful: Set[str]) -> Tensor:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lightning_semgeom import NeuralCollapse, neural_collapse
-from lightning_semgeom.geometry.classes import class_means
+from lightning_semgeom.geometry.classes import class_offsets
+from lightning_semgeom.geometry.plan import Bags
 from tests import oracles
 
 
@@ -80,15 +81,27 @@ def test_rows_that_are_not_finite_are_left_out():
     assert float(found["nc1_trace"]) == pytest.approx(float(without["nc1_trace"]))
 
 
+@pytest.mark.parametrize("width", [1, 40, 1100])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_class_means_are_those_of_a_loop(dtype):
-    rows = (100 + torch.randn(3000, 40, generator=torch.Generator().manual_seed(0))).to(dtype)
-    labels = torch.randint(0, 50, (3000,), generator=torch.Generator().manual_seed(1)) * 7
-    means, found = class_means(rows, labels)
-    assert found.tolist() == sorted(set(labels.tolist()))
-    for mean, label in zip(means, found, strict=True):
-        expected = rows[labels == label].double().mean(0)
-        assert torch.allclose(mean.double(), expected, rtol=1e-6)
+def test_class_offsets_are_those_of_a_loop(dtype, width):
+    rows = (100 + torch.randn(500, width, generator=torch.Generator().manual_seed(0))).to(dtype)
+    labels = torch.randint(-1, 20, (500,), generator=torch.Generator().manual_seed(1))
+    found = class_offsets(rows, Bags.of(labels, 20))
+    means = [rows[labels == label].double().mean(0) for label in range(20)]
+    for offset, mean in zip(found, means, strict=True):
+        expected = mean - torch.stack(means).mean(0)
+        torch.testing.assert_close(offset.double(), expected, rtol=1e-6, atol=1e-10)
+
+
+def test_a_class_offset_is_zero_where_there_is_none_and_not_finite_where_a_row_is_not():
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.0, 0.0], [2.0, 3.0], [math.nan, 1.0]])
+    found = class_offsets(rows, Bags.of(torch.arange(5), 5))
+    assert found[:2].tolist() == [[-1, -1], [1, 1]]
+    assert found[2:4].tolist() == [[0, 0], [0, 0]]  # the row is zero; it is the mean of all
+    assert found[4].isnan().any()
+    assert class_offsets(rows + 1e5, Bags.of(torch.tensor([0, 1, -1, 0, -1]), 2)).norm() > 1
+    equal = torch.full((7, 3), 0.1, dtype=torch.float64)
+    assert not class_offsets(equal, Bags.of(torch.tensor([0, 0, 0, 1, 1, 2, 2]), 3)).any()
 
 
 def test_what_is_not_defined_is_nan():

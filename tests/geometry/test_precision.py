@@ -23,9 +23,9 @@ from lightning_semgeom import (
     spectrum,
 )
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
-from lightning_semgeom.geometry.classes import class_means
+from lightning_semgeom.geometry.classes import class_offsets
 from lightning_semgeom.geometry.gram import cell_gram
-from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.plan import Bags, CodePlan
 from lightning_semgeom.measure.plan import plan_site
 from lightning_semgeom.measure.site import measure
 from tests import oracles
@@ -195,10 +195,11 @@ def test_means_of_hidden_states_keep_their_digits(dtype, offset, spread, seed):
     generator = torch.Generator().manual_seed(seed)
     rows, codes = made(offset, spread, seed, dtype, rows=90)
     labels = torch.randint(0, 30, (90,), generator=generator)
-    means, found = class_means(rows, labels)
+    found, index = torch.unique(labels, return_inverse=True)
+    offsets = class_offsets(rows, Bags.of(index, len(found)))
     exact = torch.stack([rows[labels == label].double().mean(0) for label in found])
     table = AttributeTable(codes[: int(found.max()) + 1, :1], ("a",), (tuple("xyz"),))
-    figures = measure(means, plan_site(table, found, 8)).values
+    figures = measure(offsets, plan_site(table, found, 8)).values
     within, between = oracles.within_between(exact.numpy(), table.codes[found, 0].tolist())
     assert figures["within/a"] == close(dtype, within)
     assert figures["between/a"] == close(dtype, between)

@@ -9,26 +9,10 @@ from torch import nn
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows
+from lightning_semgeom.measure import weights as measure_weights
 from lightning_semgeom.measure.site import measure
 from lightning_semgeom.measure.weights import WeightFigures
 from tests import models
-
-ASKING = ("cpu", "item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__")
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """What asks the host for numbers of a tensor, as it is asked."""
-    found = []
-    for name in ASKING:
-        plain = getattr(torch.Tensor, name)
-
-        def counted(self, *arguments, _name=name, _plain=plain, **keywords):
-            found.append(_name)
-            return _plain(self, *arguments, **keywords)
-
-        monkeypatch.setattr(torch.Tensor, name, counted)
-    return found
 
 
 def figures(sites, values, rows=300, width=16):
@@ -53,6 +37,25 @@ def test_a_record_of_many_sites_asks_the_host_once(asked, sites, values):
     assert set(asked) <= {"cpu", "numpy"}  # of what has been copied
     assert len(asked) <= 3
     assert all(not math.isnan(one.values["gap"]) for one in found.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [300, 5000])  # many rows are added up in another way
+@pytest.mark.parametrize("part", [slice(0, None), slice(100, 250)])
+def test_the_device_is_not_asked_before_all_figures_are_copied(monkeypatch, rows, dtype, part):
+    device = torch.device("meta")  # it holds no numbers: whoever reads one fails
+    measuring, owned, _ = figures(("a", "b"), {"x": 40, "y": 7}, rows)
+    owned = {
+        site: OwnedRows(one.rows[part].to(device, dtype), part.start, rows)
+        for site, one in owned.items()
+    }
+    copied = []
+    monkeypatch.setattr(
+        measure_weights, "measurements", lambda found, _: copied.append(found) or {}
+    )
+    measuring.measure(owned, None)
+    (found,) = copied
+    assert [one.device for one in found.values()] == [device, device]
 
 
 def test_a_site_with_a_zero_row_is_measured_carefully_from_then_on(asked):
