@@ -26,6 +26,7 @@ lint: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m tests.benchmarks.geometry
+	$(BIN)/python -m tests.benchmarks.hidden
 	$(BIN)/python -m tests.benchmarks.losses
 	$(BIN)/python -m tests.benchmarks.checkpoints
 	$(BIN)/python -W ignore -m tests.benchmarks.training

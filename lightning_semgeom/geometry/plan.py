@@ -118,7 +118,7 @@ class CodePlan:
         self._parts: dict[tuple[int, int], CodePlan] = {}
 
     def to(self, device: torch.device) -> CodePlan:
-        """The same plan and its parts on `device`, prepared where it lies: nothing is asked there."""
+        """The same plan and its parts on `device`, prepared here: nothing is asked there."""
         if self.codes.device == device:
             return self
         for cells in self.cells:

@@ -16,7 +16,7 @@ from lightning_semgeom.geometry.gram import cell_gram
 from lightning_semgeom.geometry.partial import partial_gap_from_sums
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.spectrum import spectrum_from_sums
-from lightning_semgeom.geometry.sums import MeanSums, RowSums
+from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure.plan import SitePlan
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
 from lightning_semgeom.record.picture import SitePicture
@@ -118,13 +118,15 @@ def _sizes(plan: SitePlan) -> dict[str, int]:
     }
 
 
-def figures_of(sums: RowSums, plan: SitePlan, mean: MeanSums, eigenvalues: bool = True) -> Tensor:
+def figures_of(
+    sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool = True
+) -> Tensor:
     """All figures from the sums of a whole site, as one fp64 vector for `Measurement`.
 
     Args:
         sums: of all rows of the site.
         plan: what the rows are.
-        mean: what they were centred with.
+        not_finite: fp64 `[]`: how many rows are not finite.
         eigenvalues: whether to take those of a wide site too, for which a step would wait.
     """
     assert sums.second is not None  # for the type checker: a site's sums have second moments
@@ -142,7 +144,7 @@ def figures_of(sums: RowSums, plan: SitePlan, mean: MeanSums, eigenvalues: bool 
     parts = [
         *(found[metric] for metric in SIMILARITIES),
         torch.stack([shape[metric] for metric in SPECTRUM]),
-        torch.stack([sums.count, sums.skipped, mean.not_finite, sums.unsound]),
+        torch.stack([sums.count, sums.skipped, not_finite, sums.unsound]),
         found["within_value"],
         value_counts,
         cell_counts,

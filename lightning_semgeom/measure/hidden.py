@@ -16,7 +16,7 @@ from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.plan import Bags
 from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
-from lightning_semgeom.measure.site import site_figures
+from lightning_semgeom.measure.site import offset_figures
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class HiddenFigures:
 
         def measured(sites: Iterable[str], careful: bool) -> dict[str, Measurement | Exception]:
             def figures(found: tuple[Tensor, SitePlan]) -> Tensor:
-                return site_figures(*found, careful, eigenvalues)
+                return offset_figures(*found, careful, eigenvalues)
 
             return measurements({site: attempted(figures, rows[site]) for site in sites}, plans)
 

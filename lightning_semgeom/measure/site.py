@@ -6,6 +6,7 @@ own part, and what they add up in between is the mean's sums and the rows'.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
@@ -21,14 +22,14 @@ def site_mean(rows: Tensor, careful: bool) -> MeanSums:
 
 
 def site_sums(
-    rows: Tensor, plan: SitePlan, mean: Tensor, careful: bool, part: slice | None = None
+    rows: Tensor, plan: SitePlan, mean: Tensor | None, careful: bool, part: slice | None = None
 ) -> RowSums:
     """The sums of `rows` `[n, d]`, centred with `mean`; they add up over processes.
 
     Args:
         rows: in the order of `plan`, or those of its rows that `part` says.
         plan: from `plan_site`.
-        mean: fp64 `[d]`, of the whole site.
+        mean: fp64 `[d]`, of the whole site; None: the rows are differences from it.
         careful: whether to look at each row; else `unsound` tells whether that is needed.
         part: where the rows stand in the site.
     """
@@ -44,7 +45,14 @@ def measure(rows: Tensor, plan: SitePlan) -> Measurement:
     return Measurement(plan, site_figures(rows, plan, careful=True).cpu().numpy())
 
 
-def site_figures(rows: Tensor, plan: SitePlan, careful: bool, eigenvalues: bool = True) -> Tensor:
+def site_figures(rows: Tensor, plan: SitePlan, careful: bool) -> Tensor:
     """All figures of `rows` `[n, d]` on their device; see `figures_of`."""
     mean = site_mean(rows, careful)
-    return figures_of(site_sums(rows, plan, mean.mean, careful), plan, mean, eigenvalues)
+    return figures_of(site_sums(rows, plan, mean.mean, careful), plan, mean.not_finite)
+
+
+def offset_figures(offsets: Tensor, plan: SitePlan, careful: bool, eigenvalues: bool) -> Tensor:
+    """As `site_figures`, of differences `[n, d]` from the mean; see `figures_of`."""
+    sums = site_sums(offsets, plan, None, careful)
+    not_finite = mean_sums(offsets).not_finite if careful else torch.zeros_like(sums.count)
+    return figures_of(sums, plan, not_finite, eigenvalues)

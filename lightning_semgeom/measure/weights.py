@@ -113,7 +113,7 @@ class WeightFigures:
 
     def _figures(self, site: str, whole: tuple[MeanSums, RowSums], eigenvalues: bool) -> Tensor:
         mean, sums = whole
-        return figures_of(sums, self._plans[site], mean, eigenvalues)
+        return figures_of(sums, self._plans[site], mean.not_finite, eigenvalues)
 
 
 def _is_sound(found: Measurement | Exception, whole: tuple[MeanSums, RowSums] | Exception) -> bool:
