@@ -1,4 +1,5 @@
 import functools
+import gc
 import importlib.metadata
 
 import matplotlib
@@ -21,3 +22,8 @@ def pytest_collection_modifyitems(items):
     """Files that start processes come first: a worker that began one last would work alone."""
     long = {item.path for item in items if item.get_closest_marker("processes")}
     items.sort(key=lambda item: (item.path.name != "test_demo.py", item.path not in long))
+
+
+def pytest_collection_finish():
+    """What has been imported stays: garbage is not looked for among its millions of objects."""
+    gc.freeze()
