@@ -2,30 +2,50 @@
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy, normalize
 
-from lightning_semgeom import (
-    GeometryRegularizer,
-    GramAnchor,
-    SemanticGeometry,
-    attribute_similarity,
-)
+from lightning_semgeom import GramAnchor, attribute_similarity
 from lightning_semgeom.settings.controlled import NETWORKS, network_setting
-from tests import models
+
+# The gaps are largest after 28 to 46 steps, and the anchor holds from 44 to 66 on.
+STEPS = {"factored": 75, "latent": 80, "pictures": 60}
 
 
+class Gap:
+    """Of rows, the mean over attributes without missing values; a tenth of the package's time."""
+
+    def __init__(self, table):
+        same = (table.codes[:, None] == table.codes).permute(2, 0, 1).float()
+        other = 1 - same
+        for pairs in (same, other):
+            pairs.diagonal(dim1=1, dim2=2).zero_()
+            pairs /= pairs.sum((1, 2), keepdim=True)
+        self.weights = (same - other).mean(0)
+
+    def __call__(self, rows):
+        unit = normalize(rows - rows.mean(0))
+        return float((self.weights * (unit @ unit.T)).sum())
+
+
+# Without a Trainer, which would take a third of the time: GeometryRegularizer calls its loss in
+# this way, as its own tests show.
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("setting", NETWORKS)
-def test_the_rows_that_are_kept_have_nearly_the_largest_gap(tmp_path, setting, seed):
-    made, anchor = (
-        network_setting(setting, seed),
-        GramAnchor(len(network_setting(setting, 0).table)),
-    )
-    semgeom = SemanticGeometry(made.table, every_n_steps=2, growth=None, gram_size=2)
-    # Without a weight the run is that of the setting.
-    follow = GeometryRegularizer(anchor, weight=0.0)
-    models.trainer(tmp_path, semgeom, follow, max_steps=90).fit(made.model, made.data)
+def test_the_rows_that_are_kept_have_nearly_the_largest_gap(setting, seed):
+    made = network_setting(setting, seed)
+    model, table = made.model, made.table
+    (optimizer,), (warm_up,) = model.configure_optimizers()
+    anchor, gap, gaps = GramAnchor(len(table)), Gap(table), []
+    for _ in range(STEPS[setting]):
+        rows = model.lm_head.weight.detach()
+        gaps.append(gap(rows[: len(table)]))
+        anchor(rows)
+        cross_entropy(model(made.data.batch), made.data.batch["labels"]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        warm_up["scheduler"].step()
     assert anchor.holds
     kept = anchor.state_dict()["_state.unembedding"].view(torch.float32)
-    gap = attribute_similarity(kept, made.table.codes, made.table.num_values)["gap"].mean()
-    largest = max(semgeom.history.curve("semgeom/gap")[1])
-    assert float(gap) > 0.98 * largest
+    found = attribute_similarity(kept, table.codes, table.num_values)["gap"].mean()
+    assert gap(kept) == pytest.approx(float(found), abs=1e-5)
+    assert float(found) > 0.98 * max(gaps)

@@ -217,7 +217,7 @@ def test_each_row_is_drawn_as_often_as_any_other():
 
 
 def test_the_variance_of_drawn_rows_is_what_the_docstring_says():
-    count, drawn, draws = 200, 50, 2000
+    count, drawn, draws = 200, 50, 500
     rows = rows_of(3, count, 3)
     units, _ = oracles.unit_rows(rows)
     departures = (units @ units.T + 1 / (count - 1)) ** 2

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import cache
 from types import SimpleNamespace
 
 import lightning.pytorch as pl
@@ -80,11 +81,24 @@ def assert_same(model, other):
 
 WAYS = {
     "plain": {},
-    "accumulated": {"accumulate_grad_batches": 3, "max_steps": 6},
+    "accumulated": {"accumulate_grad_batches": 3, "max_steps": 3},
     "mixed": {"precision": "bf16-mixed"},
     "bf16": {"precision": "bf16-true"},
     "clipped": {"gradient_clip_val": 0.1},
 }
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A function of the way: the model that is trained so without another loss."""
+
+    @cache
+    def trained(way):
+        model = models.TinyModel()
+        fit(tmp_path_factory.mktemp("alone"), model, **({"max_steps": 6} | WAYS[way]))
+        return model
+
+    return trained
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -98,15 +112,13 @@ WAYS = {
         ("dispersion", ("unembedding", "hidden")),
     ],
 )
-def test_weights_are_those_of_the_loss_added_by_hand(tmp_path, name, sites, way):
+def test_weights_are_those_of_the_loss_added_by_hand(tmp_path, alone, name, sites, way):
     by_hand, plain, loss = ByHand(make_loss(name), sites), models.TinyModel(), make_loss(name)
-    options = {"max_steps": 10} | WAYS[way]
+    options = {"max_steps": 6} | WAYS[way]
     fit(tmp_path, by_hand, **options)
     trainer = fit(tmp_path, plain, regularizer(loss, sites), **options)
     assert_same(plain, by_hand)
-    alone = models.TinyModel()
-    fit(tmp_path, alone, **options)
-    assert not torch.equal(alone.lm_head.weight, plain.lm_head.weight)
+    assert not torch.equal(alone(way).lm_head.weight, plain.lm_head.weight)
     assert float(trainer.callback_metrics[f"semgeom_loss/{type(loss).__name__}"]) > 0
     if name == "anchor":
         assert loss.holds
@@ -115,8 +127,9 @@ def test_weights_are_those_of_the_loss_added_by_hand(tmp_path, name, sites, way)
 def test_labels_that_are_shifted_are_those_of_the_next_position(tmp_path):
     by_hand = ByHand(make_loss("alignment"), ("hidden",), shift=True)
     plain = models.TinyModel()
-    fit(tmp_path, by_hand)
-    fit(tmp_path, plain, regularizer(make_loss("alignment"), ("hidden",), shift_labels=True))
+    callback = regularizer(make_loss("alignment"), ("hidden",), shift_labels=True)
+    fit(tmp_path, by_hand, max_steps=5)
+    fit(tmp_path, plain, callback, max_steps=5)
     assert_same(plain, by_hand)
 
 
@@ -162,7 +175,7 @@ class Checkpointed(models.TinyModel):
 def test_activation_checkpointing_changes_nothing(tmp_path):
     expected, found = models.TinyModel(dropout=0.0), Checkpointed(dropout=0.0)
     for model in (expected, found):
-        fit(tmp_path, model, regularizer(make_loss("dispersion")))
+        fit(tmp_path, model, regularizer(make_loss("dispersion")), max_steps=5)
     assert_same(found, expected)
 
 
@@ -208,20 +221,20 @@ def test_beside_a_compiled_module_hidden_states_are_regularized(tmp_path):
 def test_a_resumed_run_has_the_weights_of_one_that_never_stopped(tmp_path):
     def run(folder, steps, ckpt_path=None):
         model = models.TinyModel(dropout=0.0)
-        kept = ModelCheckpoint(tmp_path / folder, filename="half", every_n_train_steps=20)
+        kept = ModelCheckpoint(tmp_path / folder, filename="half", every_n_train_steps=8)
         callbacks = regularizer(make_loss("anchor")), kept
-        options = {"max_steps": steps, "enable_checkpointing": True}
+        options = {"max_steps": steps, "enable_checkpointing": True, "data": models.batches(8)}
         fit(tmp_path / folder, model, *callbacks, ckpt_path=ckpt_path, **options)
         return model
 
-    whole = run("whole", 40)
-    run("parts", 20)
-    assert_same(run("parts", 40, tmp_path / "parts" / "half.ckpt"), whole)
+    whole = run("whole", 16)
+    run("parts", 8)
+    assert_same(run("parts", 16, tmp_path / "parts" / "half.ckpt"), whole)
 
 
 def test_the_model_is_left_as_it_was(tmp_path):
     model = models.TinyModel()
-    fit(tmp_path, model, regularizer(make_loss("dispersion")))
+    fit(tmp_path, model, regularizer(make_loss("dispersion")), max_steps=2)
     assert "training_step" not in vars(model)
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -244,25 +257,25 @@ def test_a_training_step_of_the_instances_own_is_put_back(tmp_path):
 
 
 def test_two_of_them_and_the_callback_work_side_by_side(tmp_path):
-    semgeom = SemanticGeometry(models.table(), hidden="body")
+    semgeom = SemanticGeometry(models.table(), hidden="body", every_n_steps=4, growth=None)
     first = regularizer(make_loss("alignment"), ("hidden",))
     second = regularizer(make_loss("alignment"), ("unembedding",), name="on_weights")
     model = models.TinyModel()
-    trainer = fit(tmp_path, model, semgeom, first, second)
+    trainer = fit(tmp_path, model, semgeom, first, second, max_steps=8)
     assert {"semgeom_loss/AttributeAlignment", "semgeom_loss/on_weights"} <= set(
         trainer.callback_metrics
     )
     assert "training_step" not in vars(model)
     both = models.TinyModel()
     sites = ("unembedding", "hidden")
-    fit(tmp_path, both, regularizer(make_loss("alignment"), sites))
+    fit(tmp_path, both, regularizer(make_loss("alignment"), sites), max_steps=8)
     assert all(torch.allclose(weights(both)[n], p, atol=1e-5) for n, p in weights(model).items())
 
 
 def test_an_alignment_raises_the_gap_that_it_is_trained_for(tmp_path):
     gaps = []
     for callbacks in ([], [regularizer(make_loss("alignment"), ("unembedding",))]):
-        semgeom = SemanticGeometry(models.table())
+        semgeom = SemanticGeometry(models.table(), every_n_steps=20, growth=None)
         fit(tmp_path, models.TinyModel(), semgeom, *callbacks)
         gaps.append(semgeom.history.records[-1].values["semgeom/gap"])
     assert gaps[1] > gaps[0] + 0.1

@@ -26,8 +26,13 @@ def data_of(page):
     return json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', page, re.S)[1])
 
 
-def test_the_page_tells_the_run_in_words_and_in_a_table(tmp_path, run_folder):
-    page = page_of(tmp_path, run_folder)
+@pytest.fixture(scope="module")
+def run_page(tmp_path_factory, run_folder):
+    return page_of(tmp_path_factory.mktemp("page"), run_folder)
+
+
+def test_the_page_tells_the_run_in_words_and_in_a_table(run_page):
+    page = run_page
     assert (
         "In the unembedding, colour emerged at step 10, peaked at 21, was gone by 46, and 0 % of "
         "that was left at the end; shuffled attributes never did." in page
@@ -38,16 +43,15 @@ def test_the_page_tells_the_run_in_words_and_in_a_table(tmp_path, run_folder):
     assert page.count("<tr class=control>") == 1
 
 
-def test_the_page_needs_nothing_from_outside(tmp_path, run_folder):
-    page = page_of(tmp_path, run_folder)
-    without_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+def test_the_page_needs_nothing_from_outside(run_page):
+    without_scripts = re.sub(r"<script.*?</script>", "", run_page, flags=re.S)
     assert not re.search(r"(src|href|@import|url\()\s*=?\s*[\"']?(?!data:)[\w./:]", without_scripts)
-    assert not re.search(r"<script[^>]+src", page)
+    assert not re.search(r"<script[^>]+src", run_page)
 
 
-def test_the_timeline_has_the_curve_the_control_and_the_marks(tmp_path, run_folder):
+def test_the_timeline_has_the_curve_the_control_and_the_marks(run_page, run_folder):
     history = History.load(run_folder / "semgeom")
-    data = data_of(page_of(tmp_path, run_folder))
+    data = data_of(run_page)
     traces = {trace["name"]: trace for trace in data["timelines"]["unembedding"]["data"]}
     steps, gaps = history.curve("semgeom_unembedding/gap/colour")
     assert traces["colour"]["x"] == (steps + 1).tolist()
