@@ -13,7 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning_semgeom import SemanticGeometry
 from tests import models
 
-EPOCH, STEPS, SAVED, ENDS = 9, 24, 5, 14  # checkpoints at 5, 10, 15; captures every 2
+# Checkpoints at 3, 6 and 9. One callback captures after each step, as early ones are, and keeps
+# pictures of them; the other one every second.
+EPOCH, STEPS, SAVED, ENDS = 5, 11, 3, 8
 
 
 class EndingModel(models.TinyModel):
@@ -47,8 +49,14 @@ def job(folder, source):
     probe = {"training": None, "probe": models.batches(2, seed=3)}[source]
     options = {"every_n_steps": 2, "probe": probe}
     callbacks = [
-        SemanticGeometry(models.table(), hidden=["body", "body.0"], **options),
-        SemanticGeometry(models.table().shuffled(0), hidden="body", name="control", **options),
+        SemanticGeometry(models.table(), hidden="body", **options),
+        SemanticGeometry(
+            models.table().shuffled(0),
+            hidden=["body", "body.0"],
+            growth=None,
+            name="control",
+            **options,
+        ),
     ]
     kept = ModelCheckpoint(folder, save_last=True, every_n_train_steps=SAVED)
     settings = {"max_steps": STEPS, "enable_checkpointing": True}

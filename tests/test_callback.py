@@ -18,13 +18,14 @@ from tests import models, oracles
 
 def fit(tmp_path, *callbacks, model=None, data=None, **options):
     model = model or models.TinyModel()
-    trainer = models.trainer(tmp_path, *callbacks, **options)
+    trainer = models.trainer(tmp_path, *callbacks, **({"max_steps": 8} | options))
     trainer.fit(model, data or models.batches())
     return trainer, model
 
 
 def geometry(**options):
-    return SemanticGeometry(models.table(), **({"every_n_steps": 5, "hidden": "body"} | options))
+    few = {"every_n_steps": 3, "growth": None, "hidden": "body"}
+    return SemanticGeometry(models.table(), **(few | options))
 
 
 def steps_of(history):
@@ -32,9 +33,9 @@ def steps_of(history):
 
 
 def test_records_hold_the_figures_of_the_weights_at_their_step(tmp_path):
-    kept, callback = models.WeightsByStep(), geometry(growth=None)
+    kept, callback = models.WeightsByStep(), geometry()
     fit(tmp_path, kept, callback)
-    assert steps_of(callback.history) == [0, 5, 10, 15, 19, 20]
+    assert steps_of(callback.history) == [0, 3, 6, 7, 8]
     for record in callback.history:
         rows = kept.heads[record.step].double().numpy()
         for a, name in enumerate(("colour", "size")):
@@ -45,11 +46,11 @@ def test_records_hold_the_figures_of_the_weights_at_their_step(tmp_path):
 
 
 def test_hidden_states_are_those_of_the_training_forward_at_the_same_weights(tmp_path):
-    kept, callback = models.HiddenByStep(), geometry(every_n_steps=3)
+    kept, callback = models.HiddenByStep(), geometry()
     fit(tmp_path, kept, callback)
     checked = 0
     for record in callback.history:
-        if record.step == 20:  # no forward follows the last update
+        if record.step == 8:  # no forward follows the last update
             assert math.isnan(record.values["semgeom_hidden.body/gap"])
             continue
         hidden, labels = kept.hidden[record.step]
@@ -60,7 +61,7 @@ def test_hidden_states_are_those_of_the_training_forward_at_the_same_weights(tmp
                 found = record.values[f"semgeom_hidden.body/{metric}/{name}"]
                 assert found == pytest.approx(float(expected[metric][a]), abs=1e-6)
         checked += 1
-    assert checked == 16
+    assert checked == 4
 
 
 def test_the_probe_shows_hidden_states_in_eval_mode_up_to_the_end(tmp_path):
@@ -74,7 +75,7 @@ def test_the_probe_shows_hidden_states_in_eval_mode_up_to_the_end(tmp_path):
     rows, codes = models.means_by_label(found)
     expected = attribute_similarity(rows, codes, [3, 2])
     last = callback.history.records[-1]
-    assert last.step == 20
+    assert last.step == 8
     assert last.values["semgeom_hidden.body/gap/colour"] == pytest.approx(
         float(expected["gap"][0]), abs=1e-6
     )
@@ -93,22 +94,32 @@ def test_a_probe_leaves_each_module_s_own_mode_alone(tmp_path):
     assert model.body[0].training
 
 
-def everything_after(tmp_path, name, *callbacks):
+def everything_after_50_steps(tmp_path, *callbacks):
     pl.seed_everything(3, verbose=False)
-    trainer, model = fit(tmp_path / name, *callbacks, model=models.TinyModel(seed=3), max_steps=50)
+    trainer, model = fit(tmp_path, *callbacks, model=models.TinyModel(seed=3), max_steps=50)
     optimizer = copy.deepcopy(trainer.optimizers[0].state_dict()["state"])
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
     return model.state_dict(), optimizer, states
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return everything_after_50_steps(tmp_path_factory.mktemp("plain"))
+
+
 @pytest.mark.parametrize("probe", [None, models.batches(2)])
-def test_50_steps_are_bit_equal_with_and_without_the_callback(tmp_path, probe):
+def test_50_steps_are_bit_equal_with_and_without_the_callback(tmp_path, plain, probe):
     callback = SemanticGeometry(
-        models.table(), embedding=True, hidden=["body", "body.*"], probe=probe, every_n_steps=2
+        models.table(),
+        embedding=True,
+        hidden=["body", "body.*"],
+        probe=probe,
+        every_n_steps=7,
+        growth=1.5,  # one step after the other at first
     )
-    weights, optimizer, states = everything_after(tmp_path, "with", callback)
-    plain_weights, plain_optimizer, plain_states = everything_after(tmp_path, "without")
-    assert len(callback.history) > 20
+    weights, optimizer, states = everything_after_50_steps(tmp_path, callback)
+    plain_weights, plain_optimizer, plain_states = plain
+    assert len(callback.history) > 10
     assert all(torch.equal(weights[key], plain_weights[key]) for key in plain_weights)
     for key, state in plain_optimizer.items():
         assert all(torch.equal(state[name], optimizer[key][name]) for name in state)
@@ -128,18 +139,17 @@ class HookCounter(pl.Callback):
 
 def test_no_hook_is_registered_on_steps_that_are_not_due(tmp_path):
     counter = HookCounter()
-    _, model = fit(tmp_path, geometry(every_n_steps=7, growth=None), counter)
-    assert counter.hooked_steps == [0, 7, 14, 19]
+    _, model = fit(tmp_path, geometry(), counter)
+    assert counter.hooked_steps == [0, 3, 6, 7]
     assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_accumulated_batches_give_one_record_an_update(tmp_path):
-    kept, callback = models.WeightsByStep(), geometry(growth=None, every_n_steps=2)
-    trainer, _ = fit(
-        tmp_path, kept, callback, accumulate_grad_batches=3, max_steps=-1, max_epochs=2
-    )
-    assert trainer.global_step == 14
-    assert steps_of(callback.history) == [0, 2, 4, 6, 8, 10, 12, 13, 14]
+    kept, callback = models.WeightsByStep(), geometry(every_n_steps=2)
+    accumulated = {"accumulate_grad_batches": 3, "max_steps": -1, "max_epochs": 2}
+    trainer, _ = fit(tmp_path, kept, callback, data=models.batches(8), **accumulated)
+    assert trainer.global_step == 6
+    assert steps_of(callback.history) == [0, 2, 4, 5, 6]
     for record in callback.history:
         expected = attribute_similarity(kept.heads[record.step], models.table().codes, [3, 2])
         found = record.values["semgeom_unembedding/gap/colour"]
@@ -147,15 +157,15 @@ def test_accumulated_batches_give_one_record_an_update(tmp_path):
 
 
 def test_epochs_are_a_distance_too(tmp_path):
-    callback = geometry(every_n_epochs=2, growth=None)
-    fit(tmp_path, callback, data=models.batches(4), max_steps=-1, max_epochs=5)
-    assert steps_of(callback.history) == [0, 8, 16, 19, 20]
+    callback = geometry(every_n_epochs=2)
+    fit(tmp_path, callback, data=models.batches(2), max_steps=-1, max_epochs=5)
+    assert steps_of(callback.history) == [0, 4, 8, 9, 10]
 
 
 def test_a_checkpoint_is_judged_by_the_gap_of_its_own_weights(tmp_path):
-    callback = geometry(growth=None)
+    callback = geometry(every_n_steps=2)
     checkpoint = ModelCheckpoint(
-        tmp_path, monitor="semgeom/gap", mode="max", every_n_train_steps=5, save_top_k=-1
+        tmp_path, monitor="semgeom/gap", mode="max", every_n_train_steps=2, save_top_k=-1
     )
     fit(tmp_path, callback, checkpoint, enable_checkpointing=True)
     assert len(checkpoint.best_k_models) == 4
@@ -179,20 +189,20 @@ def test_headline_values_are_in_callback_metrics(tmp_path):
 @pytest.mark.parametrize("probe", [None, models.batches(2)])
 def test_a_resumed_run_has_the_records_of_one_that_never_stopped(tmp_path, probe):
     def run(folder, seed, steps, ckpt_path=None):
-        callback = geometry(every_n_steps=4, probe=probe)
+        callback = geometry(every_n_steps=2, probe=probe)
         checkpoint = ModelCheckpoint(
-            tmp_path / folder, filename="half-{step}", every_n_train_steps=20
+            tmp_path / folder, filename="half-{step}", every_n_train_steps=8
         )
         trainer = models.trainer(
             tmp_path / folder, callback, checkpoint, max_steps=steps, enable_checkpointing=True
         )
         model = models.TinyModel(seed, dropout=0.0)
-        trainer.fit(model, models.batches(20), ckpt_path=ckpt_path)
+        trainer.fit(model, models.batches(8), ckpt_path=ckpt_path)
         return callback
 
-    whole = run("whole", 0, 40)
-    run("part", 0, 27)  # goes on past the checkpoint of step 20, and is lost from there
-    resumed = run("part", 9, 40, tmp_path / "part/half-step=20.ckpt")
+    whole = run("whole", 0, 15)
+    run("part", 0, 11)  # goes on past the checkpoint of step 8, and is lost from there
+    resumed = run("part", 9, 15, tmp_path / "part/half-step=8.ckpt")
     assert steps_of(resumed.history) == steps_of(whole.history)
     written = History.load(tmp_path / "part" / "semgeom")
     for ours, read, other in zip(resumed.history, written, whole.history, strict=True):
@@ -220,14 +230,14 @@ class LateModel(models.TinyModel):
 def test_a_model_built_in_configure_model_is_found(tmp_path):
     callback = geometry()
     fit(tmp_path, callback, model=LateModel())
-    assert steps_of(callback.history)[-1] == 20
+    assert steps_of(callback.history)[-1] == 8
 
 
 def test_attributes_are_read_from_a_file(tmp_path):
     path = tmp_path / "attributes.csv"
     path.write_text("id,colour\n" + "".join(f"{i},{'rb'[i % 2]}\n" for i in range(12)))
-    callback = SemanticGeometry(attributes_file=str(path))
-    fit(tmp_path, callback)
+    callback = SemanticGeometry(attributes_file=str(path), growth=None)
+    fit(tmp_path, callback, max_steps=2)
     assert callback.history.attributes("unembedding") == ["colour"]
 
 
@@ -246,12 +256,12 @@ def test_pictures_are_kept_beside_the_history(tmp_path):
     history = History.load(tmp_path / "semgeom")
     steps = history.picture_steps("unembedding")
     assert steps[0] == 0
-    assert steps[-1] == 20
-    picture = history.picture("unembedding", 20)
+    assert steps[-1] == 8
+    picture = history.picture("unembedding", 8)
     assert picture.bands() == [("r", 4), ("b", 4), ("g", 4)]
     labels = [models.label_of(row) for row in sorted(models.table().codes.tolist())]
     assert picture.labels.tolist() == labels
-    rows = weights.heads[20].double()
+    rows = weights.heads[8].double()
     units = torch.nn.functional.normalize(rows - rows.mean(0))
     codes = models.table().codes
     order = sorted(range(12), key=lambda i: codes[i].tolist())
@@ -296,7 +306,8 @@ def test_a_table_longer_than_the_unembedding_is_an_error_with_both_numbers(tmp_p
 def test_what_a_shorter_table_has_no_row_for_is_left_out_of_the_mean_too(tmp_path):
     whole = models.table()
     table = AttributeTable(whole.codes[:9], whole.names, whole.values)
-    callback, states = SemanticGeometry(table, hidden="body"), models.HiddenByStep()
+    callback = SemanticGeometry(table, hidden="body", every_n_steps=5, growth=None)
+    states = models.HiddenByStep()
     _, model = fit(tmp_path, callback, states)
     expected = attribute_similarity(model.lm_head.weight[:9], table.codes, table.num_values)
     last = callback.history.records[-1].values
@@ -304,12 +315,12 @@ def test_what_a_shorter_table_has_no_row_for_is_left_out_of_the_mean_too(tmp_pat
     assert last["semgeom_unembedding/gap/colour"] == pytest.approx(
         float(expected["gap"][0]), abs=1e-6
     )
-    hidden, labels = states.hidden[10]
+    hidden, labels = states.hidden[5]
     kept = (hidden, labels.masked_fill(labels >= 9, -100))
     rows, codes = models.means_by_label([kept])
     expected = attribute_similarity(rows, codes, table.num_values)
     found = callback.history.curve("semgeom_hidden.body/gap/colour")
-    assert found[1][found[0] == 10] == pytest.approx(float(expected["gap"][0]), abs=1e-5)
+    assert found[1][found[0] == 5] == pytest.approx(float(expected["gap"][0]), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -336,7 +347,7 @@ def test_arguments_that_make_no_sense_are_refused_at_once(options, message):
 def test_after_an_exception_no_hook_is_left(tmp_path):
     class Failing(models.TinyModel):
         def training_step(self, batch, batch_idx):
-            if batch_idx == 5:
+            if batch_idx == 2:
                 self(batch)
                 raise RuntimeError("the user's own")
             return super().training_step(batch, batch_idx)

@@ -24,6 +24,7 @@ from lightning_semgeom.settings.factored import FactoredData, FactoredModel, fac
 from tests import models
 
 HIDDEN_GAP = "semgeom_hidden.body/gap"
+EACH_STEP = {"every_n_steps": 1, "growth": None}  # without the pictures of early steps
 
 
 def labels_of(model):
@@ -51,19 +52,18 @@ def test_a_batch_without_labels_leaves_the_last_known_value_to_those_who_watch_i
             seen[trainer.global_step] = float(trainer.callback_metrics[HIDDEN_GAP])
 
     model = models.TinyModel()
-    callback = SemanticGeometry(
-        models.table(), hidden="body", labels=labels_of(model), every_n_steps=1
-    )
+    callback = SemanticGeometry(models.table(), hidden="body", labels=labels_of(model), **EACH_STEP)
     stop = EarlyStopping(HIDDEN_GAP, mode="max", patience=100, check_on_train_epoch_end=False)
     stop.on_train_batch_end = lambda trainer, *_: stop._run_early_stopping_check(trainer)
     keep = ModelCheckpoint(tmp_path, monitor=HIDDEN_GAP, mode="max", every_n_train_steps=1)
-    trainer = models.trainer(tmp_path, callback, Watch(), stop, keep, enable_checkpointing=True)
+    options = {"max_steps": 11, "enable_checkpointing": True}
+    trainer = models.trainer(tmp_path, callback, Watch(), stop, keep, **options)
     told = quietly(trainer, model)
     assert "no two" in told[0] or "labelled rows were found" in told[0]
-    assert trainer.global_step == 20
+    assert trainer.global_step == 11
     records = {r.step: r.values[HIDDEN_GAP] for r in callback.history}
-    assert [step for step, gap in records.items() if math.isnan(gap)] == [3, 4, 5, 6, 7, 8, 20]
-    for updates in range(1, 21):
+    assert [step for step, gap in records.items() if math.isnan(gap)] == [3, 4, 5, 6, 7, 8, 11]
+    for updates in range(1, 12):
         known = max(s for s in records if s < updates and not math.isnan(records[s]))
         assert seen[updates] == pytest.approx(records[known], abs=1e-6)
     finite = [gap for gap in records.values() if not math.isnan(gap)]
@@ -79,10 +79,8 @@ def test_a_scheduler_that_watches_a_gap_goes_on_through_unknown_ones(tmp_path):
             return {"optimizer": optimizer, "lr_scheduler": plan}
 
     model = Plateau()
-    callback = SemanticGeometry(
-        models.table(), hidden="body", labels=labels_of(model), every_n_steps=1
-    )
-    trainer = models.trainer(tmp_path, callback)
+    callback = SemanticGeometry(models.table(), hidden="body", labels=labels_of(model), **EACH_STEP)
+    trainer = models.trainer(tmp_path, callback, max_steps=11)
     quietly(trainer, model)
     assert math.isfinite(trainer.lr_scheduler_configs[0].scheduler.best)
 
@@ -224,7 +222,7 @@ class CopyInStep(models.TinyModel):
 )
 def test_callbacks_and_models_can_be_copied_while_hooks_are_armed(tmp_path, way):
     def run(model, name):
-        callback = SemanticGeometry(models.table(), hidden="body", every_n_steps=1)
+        callback = SemanticGeometry(models.table(), hidden="body", **EACH_STEP)
         losses = GeometryRegularizer(AttributeAlignment(models.table()), hidden="body")
         trainer = models.trainer(tmp_path / name, callback, losses, max_steps=6)
         trainer.fit(model, models.batches())

@@ -14,6 +14,9 @@ from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.settings.factored import FactoredData, FactoredModel, factored_attributes
 from tests import models
 
+EACH_STEP = {"every_n_steps": 1, "growth": None}  # without the pictures of early steps
+EACH_FIFTH = {"every_n_steps": 5, "growth": None}
+
 
 def run(folder, callback, steps, ckpt_path=None, model=None, data=None):
     keep = ModelCheckpoint(folder, "{step}", save_last=True, enable_version_counter=False)
@@ -27,18 +30,18 @@ def run(folder, callback, steps, ckpt_path=None, model=None, data=None):
 
 @pytest.fixture(scope="module")
 def peaked(tmp_path_factory):
-    """A checkpoint of step 150 of the factored setting, after all its peaks, and its callback."""
+    """A checkpoint of step 100 of the factored setting, after all its peaks, and its callback."""
     folder = tmp_path_factory.mktemp("peaked")
-    callback = SemanticGeometry(factored_attributes(), embedding=False, every_n_steps=10)
-    run(folder, callback, 150, model=FactoredModel(), data=FactoredData())
+    callback = SemanticGeometry(factored_attributes(), embedding=False, **EACH_FIFTH)
+    run(folder, callback, 100, model=FactoredModel(), data=FactoredData())
     return folder / "last.ckpt", callback
 
 
 @pytest.mark.parametrize("order", [("c", "a", "b"), ("b", "c", "a")])
 def test_attributes_in_another_order_keep_their_own_phases(tmp_path, peaked, order):
     ckpt, before = peaked
-    after = SemanticGeometry(factored_attributes().select(order), every_n_steps=10)
-    told = run(tmp_path, after, 160, ckpt, FactoredModel(), FactoredData())
+    after = SemanticGeometry(factored_attributes().select(order), **EACH_FIFTH)
+    told = run(tmp_path, after, 102, ckpt, FactoredModel(), FactoredData())
     assert told == []
     for attribute in "abc":
         key = ("unembedding", attribute)
@@ -84,10 +87,10 @@ def gaps(callback, key):
 
 
 def test_a_new_site_and_a_new_attribute_begin_where_the_run_goes_on(tmp_path):
-    first = SemanticGeometry(models.table(), every_n_steps=1)
+    first = SemanticGeometry(models.table(), **EACH_STEP)
     run(tmp_path, first, 6)
     more = models.table().joined(AttributeTable.from_dict(SHAPE))
-    second = SemanticGeometry(more, hidden="body", every_n_steps=1)
+    second = SemanticGeometry(more, hidden="body", **EACH_STEP)
     (told,) = run(tmp_path, second, 12, tmp_path / "last.ckpt")
     assert "the checkpoint has step 6. From here on " in told
     assert "'shape' of unembedding is new, and its curve begins" in told
@@ -100,9 +103,9 @@ def test_a_new_site_and_a_new_attribute_begin_where_the_run_goes_on(tmp_path):
 
 
 def test_what_is_gone_stays_in_the_history_and_is_told_once(tmp_path):
-    first = SemanticGeometry(models.table(), hidden="body", every_n_steps=1)
+    first = SemanticGeometry(models.table(), hidden="body", **EACH_STEP)
     run(tmp_path, first, 6)
-    second = SemanticGeometry(models.table().select(("colour",)), every_n_steps=1)
+    second = SemanticGeometry(models.table().select(("colour",)), **EACH_STEP)
     (told,) = run(tmp_path, second, 9, tmp_path / "last.ckpt")
     assert "'size' of unembedding is not followed any more, and its curve ends" in told
     assert "'colour' of hidden.body is not followed any more" in told
@@ -112,15 +115,15 @@ def test_what_is_gone_stays_in_the_history_and_is_told_once(tmp_path):
         _, values = history.curve("semgeom_unembedding/gap/size")
         assert [math.isnan(value) for value in values] == [False] * 6 + [True] * 4
     # A third part of the run tells nothing new.
-    third = SemanticGeometry(models.table().select(("colour",)), every_n_steps=1)
+    third = SemanticGeometry(models.table().select(("colour",)), **EACH_STEP)
     assert run(tmp_path, third, 11, tmp_path / "last.ckpt") == []
     assert len(third.history) == 12
 
 
 def test_milestones_of_what_is_gone_are_those_last_known(tmp_path, peaked):
     ckpt, before = peaked
-    after = SemanticGeometry(factored_attributes().select(("a", "b")), every_n_steps=10)
-    run(tmp_path, after, 160, ckpt, FactoredModel(), FactoredData())
+    after = SemanticGeometry(factored_attributes().select(("a", "b")), **EACH_FIFTH)
+    run(tmp_path, after, 102, ckpt, FactoredModel(), FactoredData())
     assert before.history.milestones("unembedding", "c").peak_step is not None
     for history in (after.history, History.load(after.history.folder)):
         found = history.milestones("unembedding", "c")
@@ -149,7 +152,7 @@ def test_the_state_is_loaded_by_torch_without_trust(tmp_path, peaked):
     ckpt, callback = peaked
     loaded = torch.load(ckpt, weights_only=True)
     (state,) = [s for key, s in loaded["callbacks"].items() if "SemanticGeometry" in key]
-    assert state["updates"] == 150
+    assert state["updates"] == 100
     assert state["phases"]["unembedding"]["a"] == callback.phases["unembedding", "a"].state_dict()
 
 

@@ -47,7 +47,7 @@ class Validated(models.TinyModel):
 
 WAYS = {
     "accumulated": (models.TinyModel, {"accumulate_grad_batches": 2, "max_epochs": 3}),
-    "two optimizers": (TwoOptimizers, {"max_steps": 40}),
+    "two optimizers": (TwoOptimizers, {"max_steps": 20}),
     "bf16": (models.TinyModel, {"precision": "bf16-mixed"}),
     "checkpointed": (Checkpointed, {}),
     "validated": (Validated, {"val_check_interval": 3, "num_sanity_val_steps": 2}),
@@ -66,15 +66,13 @@ def counting(reads):
 def test_each_record_is_of_the_weights_and_the_forward_of_its_step(tmp_path, way):
     model, options = WAYS[way]
     kept, reads = models.HiddenByStep(), []
-    callback = SemanticGeometry(
-        models.table(), hidden="body", every_n_steps=5, growth=None, labels=counting(reads)
-    )
-    trainer = models.trainer(tmp_path, kept, callback, **options)
+    callback = geometry(labels=counting(reads))
+    trainer = models.trainer(tmp_path, kept, callback, **({"max_steps": 10} | options))
     validated = [models.batches(2)] if model is Validated else []
-    trainer.fit(model(), models.batches(), *validated)
+    trainer.fit(model(), models.batches(8), *validated)
     codes, steps = models.table().codes, [record.step for record in callback.history]
     # With two optimizers, max_steps counts each: the last batch is not known to be the last.
-    assert steps == [0, 5, 10, 15, *([] if way == "two optimizers" else [19]), 20]
+    assert steps == [0, 4, 8, *([] if way == "two optimizers" else [9]), 10]
     assert len(reads) == len(steps) - 1  # once a due forward; none follows the last update
     for record in callback.history.records[:-1]:
         rows, of_rows = models.means_by_label([kept.hidden[record.step]])
@@ -89,32 +87,32 @@ def test_each_record_is_of_the_weights_and_the_forward_of_its_step(tmp_path, way
 
 def geometry(**options):
     return SemanticGeometry(
-        models.table(), **({"hidden": "body", "every_n_steps": 5, "growth": None} | options)
+        models.table(), **({"hidden": "body", "every_n_steps": 4, "growth": None} | options)
     )
 
 
 def test_a_second_fit_of_a_trainer_goes_on(tmp_path):
     callback = geometry()
-    trainer, model = models.trainer(tmp_path, callback), models.TinyModel()
-    trainer.fit(model, models.batches())
-    trainer.fit_loop.epoch_loop.max_steps = 30
-    trainer.fit(model, models.batches())
-    assert [record.step for record in callback.history] == [0, 5, 10, 15, 19, 20, 25, 29, 30]
-    assert len(History.load(tmp_path / "semgeom")) == 9
+    trainer, model = models.trainer(tmp_path, callback, max_steps=8), models.TinyModel()
+    trainer.fit(model, models.batches(8))
+    trainer.fit_loop.epoch_loop.max_steps = 14
+    trainer.fit(model, models.batches(8))
+    assert [record.step for record in callback.history] == [0, 4, 7, 8, 12, 13, 14]
+    assert len(History.load(tmp_path / "semgeom")) == 7
 
 
 def test_a_callback_in_a_new_trainer_starts_afresh(tmp_path):
     callback = geometry()
     for _ in range(2):
-        models.trainer(tmp_path, callback).fit(models.TinyModel(), models.batches())
-        assert [record.step for record in callback.history] == [0, 5, 10, 15, 19, 20]
-    assert len(History.load(tmp_path / "semgeom")) == 6
-    assert len(History.load(tmp_path / "semgeom" / "earlier.1")) == 6
+        models.trainer(tmp_path, callback, max_steps=8).fit(models.TinyModel(), models.batches())
+        assert [record.step for record in callback.history] == [0, 4, 7, 8]
+    assert len(History.load(tmp_path / "semgeom")) == 4
+    assert len(History.load(tmp_path / "semgeom" / "earlier.1")) == 4
 
 
 def test_validate_and_test_alone_leave_nothing(tmp_path):
     callback = geometry()
-    trainer, model = models.trainer(tmp_path, callback, max_steps=10), Validated()
+    trainer, model = models.trainer(tmp_path, callback, max_steps=5), Validated()
     trainer.validate(model, models.batches(2), verbose=False)
     trainer.test(model, models.batches(2), verbose=False)
     assert len(callback.history) == 0
@@ -138,6 +136,7 @@ def test_fast_dev_run_captures_and_writes_nothing(tmp_path):
 def test_barebones_captures_without_a_warning_of_ours(tmp_path):
     callback = geometry()
     options = {
+        "max_steps": 8,
         "barebones": True,
         "enable_checkpointing": None,
         "logger": None,
@@ -148,7 +147,7 @@ def test_barebones_captures_without_a_warning_of_ours(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         models.trainer(tmp_path, callback, **options).fit(models.TinyModel(), models.batches())
-    assert [record.step for record in callback.history] == [0, 5, 10, 15, 19, 20]
+    assert [record.step for record in callback.history] == [0, 4, 7, 8]
     told = {str(warning.message) for warning in caught}
     plain = models.TinyModel()
     with warnings.catch_warnings(record=True) as caught:
@@ -180,18 +179,19 @@ def test_a_batch_that_the_model_skips_ends_the_epoch_without_harm(tmp_path):
 def test_three_callbacks_share_a_trainer(tmp_path):
     callbacks = [
         geometry(),
-        geometry(name="control", every_n_steps=4),
-        geometry(name="probed", probe=models.batches(2), every_n_steps=3),
+        geometry(name="control", every_n_steps=3),
+        geometry(name="probed", probe=models.batches(2), every_n_steps=2),
     ]
     alone = geometry()
     for folder, chosen in (("together", callbacks), ("alone", [alone])):
         pl.seed_everything(1, verbose=False)
-        models.trainer(tmp_path / folder, *chosen).fit(models.TinyModel(), models.batches())
+        trainer = models.trainer(tmp_path / folder, *chosen, max_steps=9)
+        trainer.fit(models.TinyModel(), models.batches())
     for ours, expected in zip(callbacks[0].history, alone.history, strict=True):
         assert ours.values == pytest.approx(dict(expected.values), nan_ok=True, abs=0)
-    for callback, every in zip(callbacks, (5, 4, 3), strict=True):
+    for callback, every in zip(callbacks, (4, 3, 2), strict=True):
         steps = [record.step for record in callback.history]
-        assert steps == sorted({*range(0, 21, every), 20} | ({19} if every != 3 else set()))
+        assert steps == sorted({*range(0, 10, every), 9} | ({8} if every != 2 else set()))
         assert not math.isnan(callback.history.records[0].values[f"{callback.name}/gap"])
 
 
@@ -206,7 +206,7 @@ def test_a_forward_that_is_not_the_training_step_is_not_taken(tmp_path):
     found = []
     for folder, others in (("with", [Sampling()]), ("without", [])):
         callback = geometry()
-        models.trainer(tmp_path / folder, callback, *others).fit(
+        models.trainer(tmp_path / folder, callback, *others, max_steps=8).fit(
             models.TinyModel(dropout=0.0), models.batches()
         )
         found.append(callback.history)
@@ -228,6 +228,6 @@ def test_batches_of_floats_are_converted_as_the_precision_asks(tmp_path, probed)
         for vectors in torch.randn(20, 4, 5, models.WIDTH)
     ]
     callback = geometry(probe=data[:2] if probed else None)
-    trainer = models.trainer(tmp_path, callback, precision="bf16-true")
+    trainer = models.trainer(tmp_path, callback, max_steps=5, precision="bf16-true")
     trainer.fit(OfFloats(), torch.utils.data.DataLoader(data, batch_size=None))
     assert not math.isnan(callback.history.records[0].values["semgeom_hidden.body/gap"])

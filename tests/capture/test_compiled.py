@@ -1,5 +1,8 @@
 """Compiled models: hooks fire on due steps, nothing is compiled anew, no stance is left."""
 
+from functools import cache
+from tempfile import TemporaryDirectory
+
 import pytest
 import torch
 from torch import nn
@@ -55,14 +58,33 @@ def in_place(backend):
     return model
 
 
+BOTH_DUE = 6  # in 0, 6 and 7; one of them in 2, 3 and 4; none in 1 and 5
+
+
 def records(tmp_path, model, **options):
     callback = SemanticGeometry(
-        models.table(), hidden=["body", "body.0"], every_n_steps=5, growth=None, **options
+        models.table(), hidden=["body", "body.0"], every_n_steps=3, growth=None, **options
     )
-    others = [SemanticGeometry(models.table(), hidden="body", every_n_steps=4, name="second")]
-    trainer = models.trainer(tmp_path, callback, *others)
+    second = SemanticGeometry(
+        models.table(), hidden="body", every_n_steps=2, growth=None, name="second"
+    )
+    trainer = models.trainer(tmp_path, callback, second, max_steps=8)
     trainer.fit(model, models.batches())
     return {record.step: dict(record.values) for record in callback.history}
+
+
+@cache
+def records_of_what_is_not_compiled(probe):
+    with TemporaryDirectory() as folder:
+        return records(folder, Model(), probe=probe)
+
+
+@cache
+def graphs_of_a_run_without_us(made, backend):
+    forget_compiled()
+    with TemporaryDirectory() as folder:
+        models.trainer(folder, max_steps=4).fit(made(backend), models.batches())
+    return graphs_compiled()
 
 
 @pytest.fixture(autouse=True)
@@ -84,22 +106,20 @@ INDUCTOR = pytest.param(fullgraph, "inductor", marks=pytest.mark.processes)  # a
 @pytest.mark.parametrize(("made", "backend"), [*WAYS, INDUCTOR])
 @pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
 def test_due_steps_are_captured_and_nothing_is_compiled_anew(tmp_path, made, backend, probe):
-    found = records(tmp_path / "compiled", made(backend), probe=probe)
+    found = records(tmp_path, made(backend), probe=probe)
     graphs = graphs_compiled()
     assert eval_frame._stance.stance == "default"
-    expected = records(tmp_path / "eager", Model(), probe=probe)
+    expected = records_of_what_is_not_compiled(probe)
     assert found.keys() == expected.keys()
     for step, values in expected.items():
-        rounding = 1e-5 if backend == "eager" else 1e-3  # of other kernels, over 20 steps
+        rounding = 1e-5 if backend == "eager" else 1e-3  # of other kernels, over 8 steps
         assert found[step] == pytest.approx(values, abs=rounding, rel=rounding, nan_ok=True)
-    forget_compiled()
-    models.trainer(tmp_path / "plain", max_steps=4).fit(made(backend), models.batches())
-    assert graphs == graphs_compiled() > 0
+    assert graphs == graphs_of_a_run_without_us(made, backend) > 0
 
 
 class Failing(CompiledInside):
     def training_step(self, batch, batch_idx):
-        if batch_idx == 5:
+        if batch_idx == BOTH_DUE:
             raise RuntimeError("the user's own")
         return super().training_step(batch, batch_idx)
 

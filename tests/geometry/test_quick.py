@@ -165,7 +165,7 @@ class Work(TorchDispatchMode):
         return answer
 
 
-def work_of(rows, labelled=0.7, second=True, width=768, num_values=NUM_VALUES):
+def work_of(rows, labelled=0.7, second=True, width=384, num_values=NUM_VALUES):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, width, generator=generator)
     codes = torch.stack([torch.randint(0, m, (rows,), generator=generator) for m in num_values], 1)
@@ -180,7 +180,7 @@ def work_of(rows, labelled=0.7, second=True, width=768, num_values=NUM_VALUES):
 @pytest.mark.parametrize("second", [True, False])
 def test_a_block_takes_few_operators_and_nothing_asks_the_host(second):
     few, many = work_of(8192, second=second), work_of(2 * 8192, second=second)
-    assert (many.operators - few.operators) / 8 <= 40
+    assert (many.operators - few.operators) / 4 <= 36  # blocks of 2048 rows
     assert many.asked == few.asked == []
     values, doubled = ((300, 200, 500), (600, 400, 1000))
     less, more = (work_of(8192, second=second, num_values=m) for m in (values, doubled))
