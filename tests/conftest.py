@@ -1,8 +1,12 @@
 import functools
 import gc
 import importlib.metadata
+import logging
 
+import hypothesis  # noqa: F401  (before the freeze: it asks who holds its generators)
 import matplotlib
+import pytest
+from lightning_utilities.core import rank_zero
 
 from tests import warm
 
@@ -27,3 +31,18 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What has been imported stays: garbage is not looked for among its millions of objects."""
     gc.freeze()
+
+
+@pytest.fixture
+def told():
+    """What Lightning says as information, line by line.
+
+    pytest's own `caplog` puts a handler on hundreds of loggers six times a test.
+    """
+    lines, handler = [], logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = rank_zero.log
+    logger.disabled = False  # as the migrations of an MLflow store leave it
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
