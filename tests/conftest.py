@@ -10,6 +10,7 @@ from lightning_utilities.core import rank_zero
 
 from tests import warm
 
+gc.disable()  # imports make no garbage
 matplotlib.use("agg")
 # Each Trainer asks what is installed, for which all packages' metadata would be read anew.
 importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
@@ -31,6 +32,7 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
     """What has been imported stays: garbage is not looked for among its millions of objects."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def told():
     lines, handler = [], logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     logger = rank_zero.log
-    logger.disabled = False  # as the migrations of an MLflow store leave it
+    level = logger.level
+    logger.setLevel(logging.INFO)  # examples leave Lightning quiet
     logger.addHandler(handler)
     yield lines
+    logger.setLevel(level)
     logger.removeHandler(handler)
