@@ -1,9 +1,11 @@
+import atexit
 import functools
 import gc
 import importlib.metadata
 import logging
+import os
 
-import hypothesis  # noqa: F401  (before the freeze: it asks who holds its generators)
+import hypothesis  # before the freeze: it asks who holds its generators
 import matplotlib
 import pytest
 from lightning_utilities.core import rank_zero
@@ -12,6 +14,10 @@ from tests import warm
 
 gc.disable()  # imports make no garbage
 matplotlib.use("agg")
+# `make quick` draws fewer examples of each property; a slow machine is no failure.
+hypothesis.settings.register_profile("whole", max_examples=60, deadline=None)
+hypothesis.settings.register_profile("quick", max_examples=15, deadline=None)
+hypothesis.settings.load_profile("whole")
 # Each Trainer asks what is installed, for which all packages' metadata would be read anew.
 importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
@@ -21,6 +27,9 @@ def pytest_configure(config):
     starts_workers = getattr(config.option, "numprocesses", None)
     if starts_workers and "not processes" not in config.option.markexpr:
         warm.share()
+    if hasattr(config, "workerinput"):
+        # Last of all: to take apart all that was imported takes seconds.
+        atexit.register(os._exit, 0)
 
 
 def pytest_collection_modifyitems(items):

@@ -44,7 +44,6 @@ def test_a_case_worked_by_hand():
     assert found["kind", "fish"].nearest == ("newt", "shark")
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 40),
@@ -70,7 +69,7 @@ def test_any_case_agrees_with_loops_over_rows(seed, rows, values, labelled, near
             assert direction.nearest == tuple(map(str, order))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
 def test_order_scale_rotation_and_shift_do_what_they_should(seed, scale):
     x, table = made(seed)

@@ -52,7 +52,6 @@ def test_a_gap_that_another_attribute_makes_is_gone():
     assert partial[1] > 0.5
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(0, 40),
@@ -77,7 +76,7 @@ def test_with_one_attribute_it_is_the_gap():
     assert partial_gap(x, codes, [4]).tolist() == pytest.approx(expected.tolist(), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
 def test_order_scale_rotation_and_names_of_values_change_nothing(seed, scale):
     x, codes = made(seed)

@@ -4,7 +4,7 @@ from math import prod
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -45,7 +45,6 @@ cases = given(
 )
 
 
-@settings(deadline=None, max_examples=60)
 @cases
 def test_label_sets_are_the_attributes_that_label_the_same_rows(rows, num_values, seed):
     codes = made(rows, num_values, seed)
@@ -58,7 +57,6 @@ def test_label_sets_are_the_attributes_that_label_the_same_rows(rows, num_values
     ]
 
 
-@settings(deadline=None, max_examples=60)
 @cases
 def test_each_attribute_goes_to_the_first_group_that_has_room(rows, num_values, seed):
     codes = made(rows * 30, num_values, seed)
@@ -87,7 +85,6 @@ def test_each_attribute_goes_to_the_first_group_that_has_room(rows, num_values, 
     assert sorted(a for cells in plan.cells for a in cells.values) == list(range(len(num_values)))
 
 
-@settings(deadline=None, max_examples=60)
 @cases
 def test_strata_are_numbered_by_the_values_of_all_other_attributes_in_order(rows, num_values, seed):
     codes = made(rows, num_values, seed)

@@ -43,7 +43,7 @@ def long_means(test):
     )(test)
     for offset, spread, seed in ((1e4, 1e-3, 0), (1e3, 1e-3, 1), (1e3, 0.75, 1590)):
         test = example(offset=offset, spread=spread, seed=seed)(test)
-    return settings(deadline=None, max_examples=12)(test)
+    return settings(max_examples=12)(test)
 
 
 def made(offset, spread, seed, dtype, rows=40, width=5):

@@ -159,7 +159,6 @@ def test_z_of_shuffled_codes_is_standard_normal_on_average():
     assert 0.85 < float(drawn.std()) < 1.15
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(2, 40),
@@ -171,7 +170,7 @@ def test_any_small_case_agrees_with_loops_over_pairs(seed, rows, width, labelled
     assert_like_oracle(x.double(), codes, [2, 5], tolerance=1e-9)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
 def test_order_scale_and_rotation_change_nothing(seed, scale):
     rows, codes = random_case(seed, rows=30, width=6)

@@ -22,7 +22,7 @@ def made(rows, seed):
     return torch.randn(rows, 5, generator=generator) + 3, codes
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(0, 40), max_size=4), seed=st.integers(0, 99))
 def test_packed_parts_add_up_to_the_whole(cuts, seed):
     rows, codes = made(40, seed)
@@ -47,7 +47,7 @@ def test_sums_without_rows_are_zeros():
     assert not row_sums(rows[:0], plan, torch.zeros(5)).packed().any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cut=st.integers(0, 40), seed=st.integers(0, 99), unlabelled=st.booleans())
 def test_an_attribute_that_follows_from_another_has_the_same_sums(cut, seed, unlabelled):
     rows, codes = made(40, seed)

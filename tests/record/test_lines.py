@@ -11,7 +11,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_semgeom.record.lines import LineReader, LineWriter, grouped, ungrouped
@@ -57,14 +57,12 @@ def histories(draw):
     return records
 
 
-@settings(deadline=None, max_examples=60)
 @given(records=histories())
 def test_what_is_written_line_by_line_is_read_to_the_bit(records):
     writer, reader = LineWriter(), LineReader()
     assert_same([reader.record(writer.line(record)) for record in records], records)
 
 
-@settings(deadline=None, max_examples=60)
 @given(data=st.data(), sites=st.integers(8, 10))
 def test_many_sites_are_read_to_the_bit(data, sites):
     figures = ["gap", "within", "between", "rows", ""]
@@ -121,7 +119,6 @@ def test_more_than_eight_sites_have_packed_numbers_and_words_for_what_others_say
         assert read(figure) == [values[site, figure] for site in sites]
 
 
-@settings(deadline=None, max_examples=60)
 @given(records=histories())
 def test_what_is_packed_is_unpacked_to_the_bit(records):
     names = list(dict.fromkeys(key for record in records for key in record.values))

@@ -90,7 +90,7 @@ def slow_alignment(rows, codes, num_values):
 SHAPES = st.tuples(st.integers(0, 10_000), st.integers(4, 14), st.integers(3, 6))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SHAPES)
 def test_the_losses_are_those_of_loops_over_pairs(shape):
     seed, count, width = shape
