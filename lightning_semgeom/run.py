@@ -243,7 +243,7 @@ class Run:
 
     def let_go(self) -> None:
         """Leave no hook on the model and its optimizers."""
-        self._capture.disarm()
+        self._capture.let_go()
         self.updates.stop()
 
     def _write(self, where: str, step: int | None, write: Callable[[], Answer]) -> Answer | None:

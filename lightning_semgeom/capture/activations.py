@@ -1,22 +1,27 @@
 """Hidden states of named modules in one forward, through hooks that live for it alone.
 
-What a hook keeps are the labelled rows alone, copied out of the graph.
+What a hook keeps are the labelled rows alone, copied out of the graph. Where the model has compiled
+code the hooks are taps, which are there from the first compilation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
 
 from lightning_semgeom.capture.eager import allow_compiled, force_eager
 from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.capture.taps import Taps
+from lightning_semgeom.faults import UndefinedError
 
 
 @dataclass(frozen=True)
@@ -46,19 +51,45 @@ class HiddenCapture:
     """Keeps the labelled output rows of some modules while it is armed.
 
     Of several calls of one module the first counts: the others are other inputs, or the
-    recomputation of activation checkpointing. While armed, compiled code runs eagerly.
+    recomputation of activation checkpointing. Without taps compiled code runs eagerly while armed.
 
     Args:
         modules: the modules by site, or why there is none any more; looked at anew each time.
         reader: how labels are found and lined up.
+        taps: for a model with compiled code; None: for others.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module | Exception], reader: LabelReader) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module | Exception],
+        reader: LabelReader,
+        taps: Taps | None = None,
+    ) -> None:
         self._modules = modules
         self._reader = reader
         self._handles: list[RemovableHandle] = []
         self._taken: dict[str, HiddenRows | Exception] = {}
+        self._keep: Callable[[str, Any], None] = _nothing
+        self._taps = taps
+        self._news: list[str] = []
         self.armed = False
+        self.attach()
+
+    @property
+    def has_taps(self) -> bool:
+        """Whether outputs come out of compiled code, in `looking`."""
+        return self._taps is not None
+
+    def attach(self) -> None:
+        """Have taps on the modules as they are now, before they are compiled."""
+        if self._taps is not None:
+            self._taps.attach(self._modules)
+
+    def let_go(self) -> None:
+        """Leave no hook of any kind."""
+        self.disarm()
+        if self._taps is not None:
+            self._taps.detach()
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -85,21 +116,64 @@ class HiddenCapture:
         except Exception as fault:
             self._taken = dict.fromkeys(self._modules, fault)
             return fault
+        self._keep = partial(self._kept, labels, share, ends)
+        if self._taps is not None:
+            return None
         force_eager(self)
         for site, module in self._modules.items():
             if isinstance(module, Exception):
                 self._taken[site] = module
                 continue
-            keep = partial(self._keep, site, is_it, labels, share, ends)
-            self._handles.append(module.register_forward_hook(ModuleHook(module, keep)))
+            hook = ModuleHook(module, partial(self._keep_first, site, is_it))
+            self._handles.append(module.register_forward_hook(hook))
         return None
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Around the forward of what was armed for: taps are open in it."""
+        if self._taps is None or not self.armed:
+            yield
+            return
+        try:
+            with self._taps.opened() as found:
+                yield
+        except TorchDynamoException as fault:
+            self._go_eager(f"the compiler does not take it ({type(fault).__name__})")
+            raise
+        for site, output in found.items():
+            self._keep(site, output)
+        missed = [
+            s for s, m in self._modules.items() if isinstance(m, nn.Module) and s not in found
+        ]
+        if missed:
+            self._go_eager(f"{', '.join(missed)} gave nothing: compiled before, or not called")
+
+    def _go_eager(self, why: str) -> None:
+        for site in self._modules:  # not the user's fault, so that no run ends by it
+            self._taken.setdefault(site, UndefinedError("no output", f"{why}."))
+        if self._taps is not None:
+            self._taps.detach()
+            self._taps = None
+            self._news.append(
+                f"hidden states of compiled code are taken in steps that run eagerly, since {why}. "
+                "Such a step may take a few times as long and half as much memory again; a small "
+                "probe=[batch] costs less"
+            )
+
+    def take_news(self) -> list[str]:
+        """What has become of the way outputs are taken, in words, once."""
+        news, self._news = self._news, []
+        return news
 
     def disarm(self) -> None:
         """Remove the hooks; harmless where there are none."""
         self.armed = False
+        self._keep = _nothing
         while self._handles:
             self._handles.pop().remove()
         allow_compiled(self)
+        if self._taps is not None:
+            self._taps.close()
 
     def collect(self) -> dict[str, HiddenRows | Exception]:
         """Remove the hooks and give, for each module, what its first output held or what was wrong.
@@ -113,17 +187,13 @@ class HiddenCapture:
             for site, module in self._modules.items()
         }
 
-    def _keep(
-        self,
-        site: str,
-        is_it: Callable[[], bool],
-        labels: Tensor,
-        share: Share,
-        ends: Tensor | None,
-        output: Any,
+    def _keep_first(self, site: str, is_it: Callable[[], bool], output: Any) -> None:
+        if site not in self._taken and is_it():
+            self._keep(site, output)
+
+    def _kept(
+        self, labels: Tensor, share: Share, ends: Tensor | None, site: str, output: Any
     ) -> None:
-        if site in self._taken or not is_it():
-            return
         try:
             rows = self._reader.select(hidden_state(output).detach(), labels, share, ends)
             self._taken[site] = HiddenRows(*rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ from lightning_semgeom.capture.probe import Probe
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows, gathered_flat_parameters, owned_rows
 from lightning_semgeom.capture.sites import site_weight
+from lightning_semgeom.capture.steps import around_next_training_step
+from lightning_semgeom.capture.taps import Taps, allows_checkpoints, has_compiled
 from lightning_semgeom.capture.tracked import TrackedSites
 from lightning_semgeom.faults import attempted
 
@@ -53,7 +55,11 @@ class Capture:
         ranks: Ranks,
     ) -> None:
         self._sites = TrackedSites(model, num_rows, unembedding, embedding, hidden)
-        self._hidden = HiddenCapture(self._sites.hidden, reader)
+        compiled = bool(self._sites.hidden) and has_compiled(model)
+        taps = Taps() if compiled and allows_checkpoints() else None
+        self._hidden = HiddenCapture(self._sites.hidden, reader, taps)
+        self._runs_eagerly = compiled and taps is None
+        self._take_off: Callable[[], None] | None = None
         self._num_rows = num_rows
         self._limit = max_positions
         self._ranks = ranks
@@ -98,11 +104,21 @@ class Capture:
 
     def look_again(self, model: nn.Module) -> list[str]:
         """Follow a model that has got other modules; says what has changed."""
-        return self._sites.look_again(model)
+        news = self._sites.look_again(model)
+        if news:
+            self._hidden.attach()
+        return [*news, *self._hidden.take_news()]
 
     def notes(self) -> list[str]:
         """What may be wrong with what is captured, in words."""
-        return self._sites.notes()
+        if not self._runs_eagerly:
+            return self._sites.notes()
+        return [
+            *self._sites.notes(),
+            f"torch {torch.__version__} cannot tap compiled code: a step whose hidden states are "
+            "captured runs eagerly, and may take a few times as long and half as much memory "
+            "again; a small probe=[batch] costs less",
+        ]
 
     @contextmanager
     def weights(
@@ -126,14 +142,25 @@ class Capture:
         """Register the hooks for `model`'s training step on `batch`; says what is wrong with it."""
         share = Share(self.capacity * self._ranks.copies, self._ranks.copy, self._ranks.copies)
         # Other callbacks may call the model before the step does, for a probe or for samples.
-        return self._hidden.arm(batch, share, lambda: model._current_fx_name == "training_step")
+        fault = self._hidden.arm(batch, share, lambda: model._current_fx_name == "training_step")
+        if self._hidden.has_taps:
+            self._leave_step()
+            self._take_off = around_next_training_step(model, self._hidden.looking)
+        return fault
 
-    def disarm(self) -> None:
-        """Remove all hooks; harmless where there are none."""
-        self._hidden.disarm()
+    def _leave_step(self) -> None:
+        if self._take_off is not None:
+            self._take_off()
+            self._take_off = None
+
+    def let_go(self) -> None:
+        """Leave nothing on the model; harmless where there is nothing."""
+        self._leave_step()
+        self._hidden.let_go()
 
     def collect(self) -> dict[str, HiddenRows | Exception]:
         """What the hooks kept, or what was wrong, by site."""
+        self._leave_step()
         return self._hidden.collect()
 
     def run_probe(

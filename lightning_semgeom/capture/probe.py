@@ -116,7 +116,7 @@ class Probe:
                 arguments = (iter([(batch, index, 0)]),)
             elif not is_param_in_hook_signature(model.predict_step, "batch_idx", min_args=2):
                 arguments = (batch,)
-            with trainer.precision_plugin.forward_context():
+            with trainer.precision_plugin.forward_context(), self._hidden.looking():
                 step(*arguments)
         except Exception as fault:
             return dict.fromkeys(self._hidden.sites, fault), positions

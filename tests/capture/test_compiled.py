@@ -1,4 +1,4 @@
-"""Compiled models: hooks fire on due steps, nothing is compiled anew, no stance is left."""
+"""Compiled models: hidden states come out of compiled code, of which there are two variants."""
 
 from functools import cache
 from tempfile import TemporaryDirectory
@@ -7,15 +7,11 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo import eval_frame
-from torch._dynamo.utils import counters
+from torch.utils.checkpoint import checkpoint
 
 from lightning_semgeom import SemanticGeometry
+from lightning_semgeom.capture.taps import _switch
 from tests import models
-
-
-def graphs_compiled():
-    """How many graphs dynamo has compiled since the last reset, recompilations included."""
-    return counters["stats"]["unique_graphs"]
 
 
 class Body(nn.Sequential):
@@ -40,6 +36,27 @@ class CompiledInside(Model):
         self.body = torch.compile(self.body, **options)
 
 
+class Counted:
+    """A backend that counts what it compiles of a model, and how often that runs.
+
+    A tap on the very module that is compiled is code of its own, which copies its output.
+    """
+
+    def __init__(self):
+        self.graphs = self.calls = 0
+
+    def __call__(self, graph, inputs):
+        if not any("linear" in str(node.target) for node in graph.graph.nodes):
+            return graph.forward
+        self.graphs += 1
+
+        def run(*arguments):
+            self.calls += 1
+            return graph.forward(*arguments)
+
+        return run
+
+
 def whole(backend):
     return torch.compile(Model(), backend=backend)
 
@@ -56,6 +73,35 @@ def in_place(backend):
     model = Model()
     model.body.compile(backend=backend)
     return model
+
+
+class Checkpointed(Model):
+    """Its body is computed again in the backward."""
+
+    def forward(self, batch):
+        return self.lm_head(checkpoint(self.body, self.embed(batch["x"]), use_reentrant=False))
+
+
+class CheckpointedInside(Checkpointed):
+    """Here the checkpoint itself is not compiled."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.body = torch.compile(self.body, **options)
+
+
+def checkpointed(backend):
+    model = Checkpointed()
+    model.forward = torch.compile(model.forward, backend=backend, fullgraph=True)
+    return model
+
+
+def checkpoint_outside(backend):
+    return CheckpointedInside(backend=backend)
+
+
+def dynamic(backend):
+    return CompiledInside(backend=backend, dynamic=True)
 
 
 BOTH_DUE = 6  # in 0, 6 and 7; one of them in 2, 3 and 4; none in 1 and 5
@@ -80,11 +126,12 @@ def records_of_what_is_not_compiled(probe):
 
 
 @cache
-def graphs_of_a_run_without_us(made, backend):
+def counted_without_us(made):
     forget_compiled()
     with TemporaryDirectory() as folder:
-        models.trainer(folder, max_steps=4).fit(made(backend), models.batches())
-    return graphs_compiled()
+        backend = Counted()
+        models.trainer(folder, max_steps=8).fit(made(backend), models.batches())
+    return backend
 
 
 @pytest.fixture(autouse=True)
@@ -96,25 +143,136 @@ def _fresh_compiler():
 
 def forget_compiled():
     torch.compiler.reset()
-    counters.clear()
 
 
-WAYS = [(whole, "eager"), (inside, "eager"), (fullgraph, "eager"), (in_place, "eager")]
-INDUCTOR = pytest.param(fullgraph, "inductor", marks=pytest.mark.processes)  # a C++ compiler's
+WAYS = [whole, inside, fullgraph, dynamic, in_place, checkpointed, checkpoint_outside]
+INDUCTOR = pytest.param(fullgraph, "inductor", marks=pytest.mark.processes)
 
 
-@pytest.mark.parametrize(("made", "backend"), [*WAYS, INDUCTOR])
-@pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
-def test_due_steps_are_captured_and_nothing_is_compiled_anew(tmp_path, made, backend, probe):
-    found = records(tmp_path, made(backend), probe=probe)
-    graphs = graphs_compiled()
-    assert eval_frame._stance.stance == "default"
+def assert_same_records(found, probe, rounding=1e-5):
     expected = records_of_what_is_not_compiled(probe)
     assert found.keys() == expected.keys()
     for step, values in expected.items():
-        rounding = 1e-5 if backend == "eager" else 1e-3  # of other kernels, over 8 steps
         assert found[step] == pytest.approx(values, abs=rounding, rel=rounding, nan_ok=True)
-    assert graphs == graphs_of_a_run_without_us(made, backend) > 0
+
+
+@pytest.mark.parametrize("made", WAYS)
+@pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
+def test_hidden_states_are_right_and_every_step_runs_compiled(tmp_path, made, probe):
+    backend = Counted()
+    assert_same_records(records(tmp_path, made(backend), probe=probe), probe)
+    assert eval_frame._stance.stance == "default"
+    without = counted_without_us(made)
+    if probe is None:
+        assert backend.graphs == 2 * without.graphs > 0
+        assert backend.calls == without.calls >= 8
+    else:  # a probe has a variant of its own, in eval mode; the other callback reads the batch
+        assert backend.graphs == 3 * without.graphs
+        assert backend.calls > without.calls
+
+
+@pytest.mark.processes  # a C++ compiler's
+@pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
+def test_hidden_states_are_right_in_code_of_the_default_compiler(tmp_path, probe):
+    found = records(tmp_path, fullgraph("inductor"), probe=probe)
+    assert_same_records(found, probe, rounding=1e-3)  # of other kernels, over 8 steps
+
+
+def test_both_variants_are_compiled_by_the_first_step_that_is_not_due(tmp_path):
+    backend, graphs = Counted(), []
+
+    class Counting(models.pl.Callback):
+        def on_train_batch_end(self, *_):
+            graphs.append(backend.graphs)
+
+    callback = SemanticGeometry(models.table(), hidden="body.0", every_n_steps=3, growth=None)
+    trainer = models.trainer(tmp_path, callback, Counting(), max_steps=8)
+    trainer.fit(CompiledInside(backend=backend, fullgraph=True), models.batches())
+    assert graphs == [1] + [2] * 7
+    assert [record.step for record in callback.history] == [0, 3, 6, 7, 8]
+
+
+def weights_after(tmp_path, made, backend, *callbacks):
+    models.pl.seed_everything(0, verbose=False)
+    model = made(backend)
+    models.trainer(tmp_path, *callbacks, max_steps=8).fit(model, models.batches())
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize(("made", "backend"), [(whole, "eager"), (checkpointed, "eager"), INDUCTOR])
+def test_weights_are_bit_equal_to_those_of_a_compiled_run_without_us(tmp_path, made, backend):
+    callback = SemanticGeometry(
+        models.table(), hidden=["body", "body.0"], every_n_steps=2, growth=None
+    )
+    with_us = weights_after(tmp_path, made, backend, callback)
+    forget_compiled()
+    without = weights_after(tmp_path, made, backend)
+    assert all(map(torch.equal, with_us, without))
+
+
+class Twice(CompiledInside):
+    """A module that is called twice in a step: the second time with other inputs."""
+
+    def forward(self, batch):
+        embedded = self.embed(batch["x"])
+        return self.lm_head(self.body(embedded) + self.body(2 * embedded))
+
+
+class TwiceEager(Model):
+    forward = Twice.forward
+
+
+def test_of_two_calls_the_first_counts(tmp_path):
+    found = records(tmp_path / "compiled", Twice(backend="eager"))
+    expected = records(tmp_path / "eager", TwiceEager())
+    for step, values in expected.items():
+        assert found[step] == pytest.approx(values, abs=1e-5, rel=1e-5, nan_ok=True)
+
+
+def test_what_was_compiled_before_is_told_and_runs_eagerly(tmp_path):
+    backend = Counted()
+    model = CompiledInside(backend=backend, fullgraph=True)
+    model(next(iter(models.batches()))).sum().backward()
+    model.zero_grad()
+    with pytest.warns(UserWarning, match="compiled code|figures are missing") as told:
+        found = records(tmp_path, model)
+    ways = [w for w in told if "hidden states of compiled code" in str(w.message)]
+    assert len(ways) == 2  # each callback once
+    assert "hidden.body.0 gave nothing: compiled before, or not called" in str(ways[0].message)
+    expected = records_of_what_is_not_compiled(None)
+    for step in (3, 6, 7, 8):
+        assert found[step] == pytest.approx(expected[step], abs=1e-5, rel=1e-5, nan_ok=True)
+    assert backend.graphs == 1
+
+
+def test_where_torch_cannot_tap_the_eager_way_is_told_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_semgeom.capture.capture.allows_checkpoints", lambda: False)
+    backend = Counted()
+    with pytest.warns(UserWarning, match="cannot tap compiled code: a step whose hidden states"):
+        assert_same_records(records(tmp_path, inside(backend)), None)
+    assert backend.graphs == counted_without_us(inside).graphs
+
+
+def test_a_tap_that_the_compiler_refuses_is_told_and_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning_semgeom.capture.taps._ALLOWS_CHECKPOINTS", "verbose")
+    with pytest.warns(UserWarning, match="compiled code|figures are missing") as told:
+        found = records(tmp_path, checkpointed("eager"))
+    assert any("since the compiler does not take it" in str(w.message) for w in told)
+    expected = records_of_what_is_not_compiled(None)
+    assert found[7] == pytest.approx(expected[7], abs=1e-5, rel=1e-5, nan_ok=True)
+
+
+def test_a_model_that_is_not_compiled_has_no_hook_between_captures(tmp_path):
+    hooks = []
+
+    class Looking(models.pl.Callback):
+        def on_train_batch_end(self, trainer, model, *_):
+            hooks.append(sum(len(module._forward_hooks) for module in model.modules()))
+            assert "training_step" not in vars(model)
+
+    callback = SemanticGeometry(models.table(), hidden="body", every_n_steps=3, growth=None)
+    models.trainer(tmp_path, callback, Looking(), max_steps=8).fit(Model(), models.batches())
+    assert hooks == [0] * 8
 
 
 class Failing(CompiledInside):
@@ -132,3 +290,5 @@ def test_after_an_exception_the_stance_is_what_it_was(tmp_path, stance):
             records(tmp_path, model)
         assert eval_frame._stance.stance == stance
     assert not any(module._forward_hooks for module in model.modules())
+    assert "training_step" not in vars(model)
+    assert not _switch.is_open
