@@ -138,6 +138,11 @@ def fsdp2(folder, rank, size, **options):
     return model_parallel(folder, rank, size, "fully_sharded", size, **options)
 
 
+def fsdp2_compiled(folder, rank, size):
+    torch.compiler.reset()
+    return model_parallel(folder, rank, size, "fully_sharded_and_compiled", size)
+
+
 def fsdp2_saved(folder, rank, size):
     """Save sharded checkpoints; answers with what was recorded of the same weights."""
     callback = geometry(hidden=())

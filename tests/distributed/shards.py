@@ -14,6 +14,11 @@ def fully_sharded(model, mesh):
     fully_shard(model, mesh=mesh["data_parallel"])
 
 
+def fully_sharded_and_compiled(model, mesh):
+    model.compile(backend="eager")
+    fully_sharded(model, mesh)
+
+
 def head_fully_sharded(model, mesh):
     fully_shard(model.lm_head, mesh=mesh["data_parallel"], reshard_after_forward=True)
     fully_sharded(model, mesh)
