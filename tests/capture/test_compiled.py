@@ -145,7 +145,8 @@ def forget_compiled():
     torch.compiler.reset()
 
 
-WAYS = [whole, inside, fullgraph, dynamic, in_place, checkpointed, checkpoint_outside]
+WAYS = [whole, fullgraph, dynamic, in_place, checkpointed, checkpoint_outside]
+PROBE = models.batches(2)
 INDUCTOR = pytest.param(fullgraph, "inductor", marks=pytest.mark.processes)
 
 
@@ -156,8 +157,10 @@ def assert_same_records(found, probe, rounding=1e-5):
         assert found[step] == pytest.approx(values, abs=rounding, rel=rounding, nan_ok=True)
 
 
-@pytest.mark.parametrize("made", WAYS)
-@pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
+@pytest.mark.parametrize(
+    ("made", "probe"),
+    [*((way, None) for way in WAYS), *((way, PROBE) for way in (whole, fullgraph, checkpointed))],
+)
 def test_hidden_states_are_right_and_every_step_runs_compiled(tmp_path, made, probe):
     backend = Counted()
     assert_same_records(records(tmp_path, made(backend), probe=probe), probe)
@@ -172,7 +175,7 @@ def test_hidden_states_are_right_and_every_step_runs_compiled(tmp_path, made, pr
 
 
 @pytest.mark.processes  # a C++ compiler's
-@pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
+@pytest.mark.parametrize("probe", [None, PROBE], ids=["batch", "probe"])
 def test_hidden_states_are_right_in_code_of_the_default_compiler(tmp_path, probe):
     found = records(tmp_path, fullgraph("inductor"), probe=probe)
     assert_same_records(found, probe, rounding=1e-3)  # of other kernels, over 8 steps
