@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
 
 from lightning_semgeom.capture.eager import allow_compiled, force_eager
+from lightning_semgeom.capture.hooks import ModuleHook
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.taps import Taps
 from lightning_semgeom.faults import UndefinedError
@@ -69,7 +70,7 @@ class HiddenCapture:
         self._reader = reader
         self._handles: list[RemovableHandle] = []
         self._taken: dict[str, HiddenRows | Exception] = {}
-        self._keep: Callable[[str, Any], None] = _nothing
+        self._keep: Callable[[str, Any], None] | None = None
         self._taps = taps
         self._news: list[str] = []
         self.armed = False
@@ -116,7 +117,7 @@ class HiddenCapture:
         except Exception as fault:
             self._taken = dict.fromkeys(self._modules, fault)
             return fault
-        self._keep = partial(self._kept, labels, share, ends)
+        keep = self._keep = partial(self._kept, labels, share, ends)
         if self._taps is not None:
             return None
         force_eager(self)
@@ -124,14 +125,15 @@ class HiddenCapture:
             if isinstance(module, Exception):
                 self._taken[site] = module
                 continue
-            hook = ModuleHook(module, partial(self._keep_first, site, is_it))
+            hook = ModuleHook(module, partial(self._keep_first, keep, site, is_it))
             self._handles.append(module.register_forward_hook(hook))
         return None
 
     @contextmanager
     def looking(self) -> Iterator[None]:
         """Around the forward of what was armed for: taps are open in it."""
-        if self._taps is None or not self.armed:
+        keep = self._keep
+        if self._taps is None or keep is None:
             yield
             return
         try:
@@ -141,7 +143,7 @@ class HiddenCapture:
             self._go_eager(f"the compiler does not take it ({type(fault).__name__})")
             raise
         for site, output in found.items():
-            self._keep(site, output)
+            keep(site, output)
         missed = [
             s for s, m in self._modules.items() if isinstance(m, nn.Module) and s not in found
         ]
@@ -168,7 +170,7 @@ class HiddenCapture:
     def disarm(self) -> None:
         """Remove the hooks; harmless where there are none."""
         self.armed = False
-        self._keep = _nothing
+        self._keep = None
         while self._handles:
             self._handles.pop().remove()
         allow_compiled(self)
@@ -187,9 +189,11 @@ class HiddenCapture:
             for site, module in self._modules.items()
         }
 
-    def _keep_first(self, site: str, is_it: Callable[[], bool], output: Any) -> None:
+    def _keep_first(
+        self, keep: Callable[[str, Any], None], site: str, is_it: Callable[[], bool], output: Any
+    ) -> None:
         if site not in self._taken and is_it():
-            self._keep(site, output)
+            keep(site, output)
 
     def _kept(
         self, labels: Tensor, share: Share, ends: Tensor | None, site: str, output: Any
@@ -205,35 +209,6 @@ def _untaken(site: str, module: nn.Module | Exception) -> Exception:
     if isinstance(module, Exception):
         return module
     return ValueError(f"no forward of this batch called {site}.")
-
-
-class ModuleHook:
-    """A forward hook of one module that does nothing on its copies, and can be copied with it.
-
-    Args:
-        module: whose hook it is.
-        keep: what is called with its outputs.
-    """
-
-    def __init__(self, module: nn.Module, keep: Callable[[Any], None]) -> None:
-        self._module = module
-        self._keep = keep
-
-    def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        """Keep the output, where it is the module's own."""
-        if module is self._module:
-            self._keep(output)
-
-    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
-        return _no_hook, ()
-
-
-def _no_hook() -> Callable[..., None]:
-    return _nothing
-
-
-def _nothing(*_: Any) -> None:
-    """What a hook on a copied module does."""
 
 
 def hidden_state(output: Any) -> Tensor:

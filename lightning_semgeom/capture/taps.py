@@ -8,7 +8,7 @@ own. Taking one or the other costs no compilation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -16,6 +16,8 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from lightning_semgeom.capture.hooks import ModuleHook
 
 # An attribute that is set within a checkpointed region would break the graph, which `fullgraph`
 # does not allow; where torch knows this setting, only its recomputation does not set it.
@@ -37,34 +39,15 @@ class _Slot:
     def __init__(self) -> None:
         self.value: Any = None
 
+    def keep(self, output: Any) -> None:
+        """Keep the output while the switch is open; this is compiled, and asks for no more."""
+        if _switch.is_open and self.value is None:
+            self.value = _copied(output)
+
 
 _switch = _Switch()
 _slots: WeakSet[_Slot] = WeakSet()
 _holders: set[int] = set()
-
-
-class _Tap:
-    """A forward hook of one module that does nothing on its copies, and can be copied with it."""
-
-    def __init__(self, module: nn.Module, slot: _Slot) -> None:
-        self._module = module
-        self._slot = slot
-
-    def __call__(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        """Keep the output; this is compiled, so it asks for nothing else."""
-        if _switch.is_open and self._slot.value is None and module is self._module:
-            self._slot.value = _copied(output)
-
-    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
-        return _no_tap, ()
-
-
-def _no_tap() -> Callable[..., None]:
-    return _nothing
-
-
-def _nothing(*_: Any) -> None:
-    """What a tap on a copied module does."""
 
 
 def _copied(output: Any) -> Any:
@@ -95,7 +78,7 @@ class Taps:
             if isinstance(module, nn.Module):
                 slot = self._slots.setdefault(site, _Slot())
                 _slots.add(slot)
-                hook = module.register_forward_hook(_Tap(module, slot))
+                hook = module.register_forward_hook(ModuleHook(module, slot.keep))
                 self._handles[site] = module, hook
 
     def detach(self) -> None:

@@ -14,15 +14,14 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
-from lightning.pytorch.utilities.rank_zero import (  # type: ignore[attr-defined]
-    rank_zero_warn,
-)
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn  # type: ignore[attr-defined]
 from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
-from lightning_semgeom.capture.activations import ModuleHook, hidden_state
+from lightning_semgeom.capture.activations import hidden_state
+from lightning_semgeom.capture.hooks import ModuleHook
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.names import compiled_around, find_hidden, module_at
 from lightning_semgeom.capture.sites import find_unembedding, site_weight
