@@ -118,8 +118,9 @@ class DrawingProcess:
             self._stop()
         self._process.kill()
         self._process.wait()
-        self._thread.join()  # it reads and writes in vain
-        for file in (self._process.stdin, self._process.stdout, self._said):
+        self._thread.join(5)  # it reads and writes in vain
+        files = (self._process.stdin, self._process.stdout, self._said)
+        for file in files if not self._thread.is_alive() else ():
             with suppress(OSError):  # what was not written yet
                 file.close()  # type: ignore[union-attr]
 

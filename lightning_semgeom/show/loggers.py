@@ -76,7 +76,17 @@ def _for_mlflow(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None:
-    logger.experiment.add_image(key, drawn.pixels, step, dataformats="HWC")
+    writer = logger.experiment
+    if not type(writer).__module__.startswith("torch."):  # tensorboardX has messages of its own
+        writer.add_image(key, drawn.pixels, step, dataformats="HWC")
+        return
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    # As `add_image` does, which would make a PNG of it again.
+    height, width = drawn.size
+    image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": drawn.png}
+    value = Summary.Value(tag=key, image=Summary.Image(**image))
+    writer._get_file_writer().add_summary(Summary(value=[value]), step)
 
 
 def _send_to_mlflow(logger: Any, key: str, drawn: Drawn, step: int) -> None:

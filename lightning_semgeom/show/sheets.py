@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from struct import unpack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,12 @@ class Drawn:
     """The file."""
     caption: str
     """What it shows, and of which step."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, as the head of the file has them."""
+        width, height = unpack(">II", self.png[16:24])
+        return height, width
 
     @cached_property
     def pixels(self) -> np.ndarray:

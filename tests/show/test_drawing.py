@@ -1,5 +1,6 @@
 """The process that draws beside a run: when there is one, how it ends, what it may not cost."""
 
+import io
 import json
 import os
 import pickle
@@ -16,6 +17,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from lightning_semgeom import History, SemanticGeometry
 from lightning_semgeom.record.record import Record
@@ -74,11 +76,21 @@ class At(pl.Callback):
 
 
 @pytest.mark.processes
-def test_all_is_drawn_when_fit_returns_and_no_process_is_left(tmp_path, started):
+def test_all_is_drawn_when_fit_returns_and_no_process_is_left(tmp_path, started, monkeypatch):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**{**options, "disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr(dashboard, "tqdm", Bar)
     _, folder = fit(tmp_path)
     assert steps_of(folder) == SHOWN
-    (process,) = started
+    (process,), (bar,) = started, bars
     assert_ended(process)
+    assert bar.n == bar.total >= len(("gram", "shared", "map", "timeline"))
+    assert bar.delay == 2
 
 
 @pytest.mark.processes
