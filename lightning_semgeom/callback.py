@@ -41,9 +41,8 @@ class SemanticGeometry(pl.Callback):
     `embedding`, `hidden.<module>`; `semgeom/peak_step` once the mean has peaked. The first four and
     all gaps are also in `trainer.callback_metrics`, for ModelCheckpoint and EarlyStopping. Loggers
     of pictures also get `semgeom_gram/<site>`, `semgeom_map/<site>`, `semgeom_shared/<site>` now
-    and then. The x of a record is the number of optimizer steps its weights have had.
-
-    Modules are held by name: where the model gets another one, this is followed and said once.
+    and then, drawn beside the run. The x of a record is the number of optimizer steps its weights
+    have had. Modules are held by name: a replaced one is followed, and this is said once.
 
     Args:
         attributes: which token or class has which value of which attribute.
@@ -60,11 +59,10 @@ class SemanticGeometry(pl.Callback):
             the training batch; the model is called by `predict_step(batch, batch_idx)`.
         every_n_steps: distance of the regular captures in optimizer steps.
         every_n_epochs: the same in epochs, instead of `every_n_steps`.
-        growth: ratio of successive capture steps until they are `every_n_steps` apart; None for
-            regular captures from the start.
-        max_positions: most hidden rows kept of a site and capture, over all processes: a bound on
-            memory.
+        growth: ratio of successive capture steps until they are regular; None: from the start.
+        max_positions: most hidden rows kept of a site and capture, over all processes.
         gram_size: most lines of a Gram picture; where there are more rows, neighbours share one.
+        max_drawn_sites: most sites that loggers get pictures of; the history has them of all.
         on_error: what a fault during training does: one warning and NaN, or an exception.
         alerts: whether a WandbLogger sends an alert when an attribute has collapsed.
         name: the root of all keys and the folder's name; several callbacks need different ones.
@@ -95,6 +93,7 @@ class SemanticGeometry(pl.Callback):
         growth: float | None = 1.1,
         max_positions: int = 8192,
         gram_size: int = 96,
+        max_drawn_sites: int = 8,
         on_error: Literal["warn", "raise"] = "warn",
         alerts: bool = False,
         name: str = "semgeom",
@@ -119,6 +118,7 @@ class SemanticGeometry(pl.Callback):
             ("every_n_epochs", every_n_epochs, 1),
             ("max_positions", max_positions, 2),
             ("gram_size", gram_size, 2),
+            ("max_drawn_sites", max_drawn_sites, 1),
         ):
             _check(value is None or value >= least, f"{argument} must be {least} or more: {value}.")
         _check(growth is None or growth > 1, f"growth must be above 1 or None; got {growth}.")
@@ -136,6 +136,7 @@ class SemanticGeometry(pl.Callback):
         self.growth = growth
         self.max_positions = max_positions
         self.gram_size = gram_size
+        self.max_drawn_sites = max_drawn_sites
         self.on_error = on_error
         self.alerts = alerts
         self.name = name
@@ -170,8 +171,7 @@ class SemanticGeometry(pl.Callback):
     ) -> dict[str, dict[str, float]]:
         """The figures of the weight sites now, as `{site: {"gap/colour": ...}}`; no record.
 
-        To be called by all processes, from `on_fit_start` to `on_fit_end`. A site that cannot be
-        measured is left out.
+        All processes call it, from `on_fit_start` to `on_fit_end`. Sites that fail are left out.
         """
         return self._running.measure_weights(trainer, pl_module)
 
@@ -216,7 +216,7 @@ class SemanticGeometry(pl.Callback):
         sites = (self.unembedding, self.embedding, self.hidden)
         rows = (self._reader, self.probe, self.max_positions)
         capture = Capture(pl_module, len(table), *sites, *rows, ranks)
-        how = (self.gram_size, self.on_error, self.alerts)
+        how = (self.gram_size, self.max_drawn_sites, self.on_error, self.alerts)
         self._run = Run(self.name, table, capture, ranks, *how)
         self._recorder = self._run.recorder
         if self._saved:
@@ -260,14 +260,14 @@ class SemanticGeometry(pl.Callback):
         if finished:
             run.collect(pl_module)
             run.finish(trainer.loggers)
-        # Weights are measured right after the update, so that a checkpoint saved now is judged by
-        # the figures of its own weights.
+        # Measured right after the update: a checkpoint saved now is judged by its own weights.
         run.updates.end_batch(trainer)
         begun = run.schedule.is_due_within(run.updates.before_batch, run.updates.count)
         if begun:
             run.begin(trainer, pl_module, run.updates.count)
         if finished or begun:
             self._tell_callbacks(trainer, pl_module)
+        run.send_drawn(trainer.loggers)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

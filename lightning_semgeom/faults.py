@@ -42,12 +42,16 @@ class Faults:
 
     Args:
         on_error: "warn", or "raise" to let exceptions through.
-        is_first: whether this process tells what others know too.
+        rank: which of the processes this is; the first one tells what others know too.
+        size: how many there are.
     """
 
-    def __init__(self, on_error: Literal["warn", "raise"], is_first: bool) -> None:
+    def __init__(self, on_error: Literal["warn", "raise"], rank: int, size: int) -> None:
         self.raises = on_error == "raise"
-        self._is_first = is_first
+        self.unwritten: Exception | None = None
+        """Of one of several processes, to be raised when all have agreed."""
+        self._is_first = rank == 0
+        self._is_alone = size == 1
         self._known: set[tuple[str, str]] = set()
         self._untold: list[str] = []
 
@@ -61,6 +65,22 @@ class Faults:
         self._known.add((where, kind))
         if self._is_first or not isinstance(fault, UndefinedError | PeerError):
             self._untold.append(f"{where}: {type(fault).__name__}: {fault}")
+
+    def write(self, where: str, step: int | None, write: Callable[[], Answer]) -> Answer | None:
+        """Write to somewhere outside; only the first process does."""
+        answer = attempted(write)
+        if not isinstance(answer, Exception):
+            return answer
+        self.fail(where, step, answer)
+        return None
+
+    def fail(self, where: str, step: int | None, fault: Exception) -> None:
+        """Tell what went wrong when something was written, or keep it to be raised."""
+        if self.raises and not self._is_alone:
+            self.unwritten = self.unwritten or fault
+        else:
+            self.add(where, fault)
+            self.tell("a record is not written", step)
 
     def tell(self, what: str, step: int | None) -> None:
         """Warn of all faults that were added, in one warning; none where there are none.

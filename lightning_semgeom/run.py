@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
@@ -24,9 +24,8 @@ from lightning_semgeom.measure.hidden import HiddenFigures
 from lightning_semgeom.measure.weights import WeightFigures
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.dashboard import Dashboard
-from lightning_semgeom.show.loggers import alert, log_record, run_folder, store_of
-
-Answer = TypeVar("Answer")
+from lightning_semgeom.show.drawing import Ready
+from lightning_semgeom.show.loggers import log_figures, log_pictures, run_folder, store_of
 
 
 class Run:
@@ -38,6 +37,7 @@ class Run:
         capture: the sites of the model.
         ranks: the processes.
         gram_size: most lines of a Gram picture.
+        max_drawn_sites: most sites that loggers get pictures of.
         on_error: what a fault does.
         alerts: whether loggers that can tell people of a collapse.
     """
@@ -49,6 +49,7 @@ class Run:
         capture: Capture,
         ranks: Ranks,
         gram_size: int,
+        max_drawn_sites: int,
         on_error: Literal["warn", "raise"],
         alerts: bool,
     ) -> None:
@@ -57,15 +58,14 @@ class Run:
         self.recorded_step: int | None = None
         self.updates = Updates()
         self._saved_updates: int | None = None
-        self._dashboard = Dashboard(self.recorder)
+        self._dashboard = Dashboard(self.recorder, max_drawn_sites, self.say)
         self._alerts = alerts
         self._shows_last = True
         self.schedule = Schedule(every_n_steps=1, growth=None)
         self._table = table
         self._capture = capture
         self._ranks = ranks
-        self._faults = Faults(on_error, is_first=ranks.rank == 0)
-        self._unwritten: Exception | None = None
+        self._faults = Faults(on_error, ranks.rank, ranks.size)
         self._told: set[str] = set()
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
         self._hidden = HiddenFigures(table, gram_size)
@@ -142,7 +142,7 @@ class Run:
         self, trainer: pl.Trainer, model: pl.LightningModule, eigenvalues: bool
     ) -> dict[str, Measurement | Exception]:
         with self._capture.weights(trainer, model) as owned:
-            return self._weights.measure(owned, self._unwritten, eigenvalues)
+            return self._weights.measure(owned, self._faults.unwritten, eigenvalues)
 
     def _look_again(self, model: pl.LightningModule, step: int) -> None:
         # A model that gets new modules in each step is told once.
@@ -173,13 +173,13 @@ class Run:
         step = self.recorded_step = self.recorder.begun_step
         schedule, number = self.schedule, len(self.recorder.history)
         self._faults.tell("figures are missing", step)
-        self._write("history", step, partial(self.recorder.finish, self._keeps_pictures))
+        self._faults.write("history", step, partial(self.recorder.finish, self._keeps_pictures))
         due = self._shows_last = schedule.is_picture_logged(step, number)
-        self._log(loggers, self.recorder.values, step, due, step in schedule.last_steps)
-        if self._alerts and self.recorder.new_collapses:
-            title = f"{self.recorder.name}: structure has collapsed"
-            message = self._dashboard.collapse_message()
-            self._write("alert", step, partial(alert, loggers, title, message))
+        self._log(loggers, step, log_figures, self.recorder.values, step)
+        last = step in schedule.last_steps
+        self._faults.write("pictures", step, partial(self._dashboard.order, due, last))
+        if self._alerts:
+            self._faults.write("alert", step, partial(self._dashboard.alert, loggers))
 
     def open(self, trainer: pl.Trainer, schedule: Schedule, folder: str) -> None:
         """Begin to train: write the history into `folder` of the trainer's run."""
@@ -194,8 +194,8 @@ class Run:
             if store is not None:
                 self.say(f"it writes no files to '{store}'; history and pictures go to '{place}'.")
             opening = partial(self.recorder.history.open, place)
-            self._write("history", None, opening)
-            self._write("loggers", None, partial(self._dashboard.open, trainer.loggers))
+            self._faults.write("history", None, opening)
+            self._faults.write("loggers", None, partial(self._dashboard.open, trainer.loggers))
 
     def end(self, trainer: pl.Trainer, model: pl.LightningModule, averaged_by: str | None) -> None:
         """Take the last record, and show what the run ended with.
@@ -218,45 +218,39 @@ class Run:
         if self.recorder.step is not None:
             self.finish(loggers)
         # Where nobody knew that this was the last record.
-        if self.recorded_step is not None and not self._shows_last:
-            self._write("history", self.recorded_step, self.recorder.keep_pictures)
-            self._log(loggers, {}, self.recorded_step, due=True, last=True)
+        if (last := self.recorded_step) is not None and not self._shows_last:
+            self._faults.write("history", last, self.recorder.keep_pictures)
+            self._faults.write("pictures", last, partial(self._dashboard.order, True, True))
+        for drawn in self._dashboard.rest():
+            self._send(loggers, drawn)
         self.agree()
 
+    def send_drawn(self, loggers: Iterable[Logger]) -> None:
+        """Send a picture that has been drawn meanwhile: one at a time, so that no step is held."""
+        self._send(loggers, self._dashboard.ready())
+
+    def _send(self, loggers: Iterable[Logger], drawn: Ready | Exception | None) -> None:
+        if isinstance(drawn, Exception):
+            self._faults.fail("pictures", self.recorded_step, drawn)
+        elif drawn is not None:
+            self._log(loggers, drawn.step, log_pictures, drawn)
+
     def _log(
-        self,
-        loggers: Iterable[Logger],
-        values: Mapping[str, float],
-        step: int,
-        due: bool,
-        last: bool,
+        self, loggers: Iterable[Logger], step: int, log: Callable[..., None], *what: Any
     ) -> None:
-        drawn = self._write("pictures", step, partial(self._dashboard.pictures, due, last))
         for logger in loggers:
-            log = partial(log_record, logger, values, drawn or {}, step)
-            self._write(type(logger).__name__, step, log)
+            self._faults.write(type(logger).__name__, step, partial(log, logger, *what))
 
     def agree(self) -> None:
         """With on_error="raise" tell all processes of a fault in one that writes, and raise it."""
         if self._faults.raises:
-            self._ranks.add_up({}, {}, self._unwritten)
+            self._ranks.add_up({}, {}, self._faults.unwritten)
 
     def let_go(self) -> None:
-        """Leave no hook on the model and its optimizers."""
+        """Leave no hook on the model and its optimizers, and no process."""
         self._capture.let_go()
+        self._dashboard.close()
         self.updates.stop()
-
-    def _write(self, where: str, step: int | None, write: Callable[[], Answer]) -> Answer | None:
-        """Write to somewhere outside; only the first process does."""
-        answer = attempted(write)
-        if not isinstance(answer, Exception):
-            return answer
-        if self._ranks.size > 1 and self._faults.raises:
-            self._unwritten = self._unwritten or answer
-        else:
-            self._faults.add(where, answer)
-            self._faults.tell("a record is not written", step)
-        return None
 
     def _add_hidden(self, captured: Mapping[str, HiddenRows | Exception]) -> None:
         found = self._exchange.all_rows(

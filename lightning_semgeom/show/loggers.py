@@ -8,28 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import Logger
 
-
-@dataclass(frozen=True)
-class Drawn:
-    """A picture for loggers."""
-
-    pixels: np.ndarray
-    """uint8 `[height, width, 3]`."""
-    caption: str
-    """What it shows, and of which step."""
-
-
-Pictures = Mapping[str, Drawn]
+    from lightning_semgeom.show.drawing import Ready
+    from lightning_semgeom.show.sheets import Drawn
 
 
 def prepare(logger: Any, name: str) -> None:
@@ -41,25 +28,24 @@ def prepare(logger: Any, name: str) -> None:
         )
 
 
-def log_record(logger: Any, values: Mapping[str, float], pictures: Pictures, step: int) -> None:
-    """Send the figures and pictures of one capture.
+def log_figures(logger: Any, values: Mapping[str, float], step: int) -> None:
+    """Send the figures of the record of `step`, by key."""
+    named = _for_mlflow(values) if kind_of(logger) == "MLFlowLogger" else dict(values)
+    logger.log_metrics(named, step=step)
 
-    Args:
-        logger: of any kind.
-        values: figures by key; none where they were sent before.
-        pictures: by key, for loggers that take pictures.
-        step: optimizer steps.
-    """
+
+def log_pictures(logger: Any, ready: Ready) -> None:
+    """Send what is drawn to a logger that takes it: to W&B the pictures of a record in one row."""
     kind = kind_of(logger)
     if kind == "WandbLogger":
-        _send_to_wandb(logger, values, pictures, step)
-        return
-    if values:
-        logger.log_metrics(
-            _for_mlflow(values) if kind == "MLFlowLogger" else dict(values), step=step
-        )
-    for key, drawn in pictures.items() if kind else ():
-        _SENDERS[kind](logger, key, drawn, step)
+        # Made one by one as they come, which takes longest, and sent together.
+        images = {key: drawn.for_wandb for key, drawn in ready.pictures.items()}
+        if ready.is_whole:
+            # The logger adds the x itself: a `step` of W&B's own must only grow.
+            logger.log_metrics(images, step=ready.step)
+    elif kind and not ready.is_whole:
+        for key, drawn in ready.pictures.items():
+            _SENDERS[kind](logger, key, drawn, ready.step)
 
 
 def takes_pictures(loggers: Iterable[Logger]) -> bool:
@@ -80,16 +66,6 @@ def kind_of(logger: Logger) -> str:
     return next((name for name in names if name in _KINDS), "")
 
 
-def _send_to_wandb(logger: Any, values: Mapping[str, float], pictures: Pictures, step: int) -> None:
-    import wandb
-
-    # One call is one row. The logger adds the x itself: a `step` of W&B's own must only grow.
-    images = {
-        key: wandb.Image(drawn.pixels, caption=drawn.caption) for key, drawn in pictures.items()
-    }
-    logger.log_metrics({**values, **images}, step=step)
-
-
 def _for_mlflow(values: Mapping[str, float]) -> dict[str, float]:
     """`gap/colour` as `gap.colour`: a store of files cannot have a file `gap` and a folder."""
     named = {}
@@ -100,7 +76,17 @@ def _for_mlflow(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None:
-    logger.experiment.add_image(key, drawn.pixels, step, dataformats="HWC")
+    writer = logger.experiment
+    if not type(writer).__module__.startswith("torch."):  # tensorboardX has messages of its own
+        writer.add_image(key, drawn.pixels, step, dataformats="HWC")
+        return
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    # As `add_image` does, which would make a PNG of it again.
+    height, width = drawn.size
+    image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": drawn.png}
+    value = Summary.Value(tag=key, image=Summary.Image(**image))
+    writer._get_file_writer().add_summary(Summary(value=[value]), step)
 
 
 def _send_to_mlflow(logger: Any, key: str, drawn: Drawn, step: int) -> None:
@@ -115,11 +101,9 @@ def _send_to_comet(logger: Any, key: str, drawn: Drawn, step: int) -> None:
 
 
 def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
-    from PIL import Image
-
     file = _local(logger.log_dir) / f"{key}_{step:08d}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(drawn.pixels).save(file)
+    file.write_bytes(drawn.png)
 
 
 _SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {

@@ -209,11 +209,7 @@ def main():
     print(f"steps that are not due         {told(pairs, 'not due')}   (below the noise)")
     print(f"the same, by a clock inside    {told(pairs, 'not due, inside')}")
     drawing = drawing_seconds(callback._running.recorder.pictures["unembedding"])
-    share = (1 + len(HIDDEN)) * drawing / statistics.median(seconds) / (10 * WINDOW)
-    print(
-        f"with a logger of pictures      {1000 * drawing:8.0f} ms a site, once in ten captures: "
-        f"{share:.2%} of the time more"
-    )
+    print(f"drawing, beside the run        {1000 * drawing:8.0f} ms a site, once in ten captures")
     with_it, without = (in_a_fresh_process(peak_memory, use) for use in (True, False))
     rows, sums = memory_bound()
     print(
