@@ -34,6 +34,7 @@ OTHER = {
     "growth": None,
     "max_positions": 77,
     "gram_size": 5,
+    "max_drawn_sites": 2,
     "on_error": "warn",
     "alerts": True,
     "name": "other",
@@ -106,6 +107,9 @@ def test_the_example_trains_and_leaves_what_its_options_say(tmp_path):
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["semgeom/phase"]]
     assert [int(row["step"]) for row in rows] == [record.step for record in history]
+    drawn = {file.stem.rpartition("_")[0] for file in folder.glob(f"{OPTIONS['name']}_gram/*")}
+    sites = history.sites
+    assert drawn == {sites[0], sites[2], sites[3], sites[5]}  # max_drawn_sites
 
 
 @pytest.mark.processes
