@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 OPTIONS ?=
 
-.PHONY: demo test quick lint bench clean
+.PHONY: demo test quick quick-tests lint bench clean
 
 demo: .venv/demo
 	$(BIN)/lightning-semgeom demo $(OPTIONS)
@@ -16,7 +16,11 @@ PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 
 test: lint
 	$(PYTEST) --cov
 
-quick: lint
+# Side by side: the tests import for a while.
+quick: .venv/dev
+	$(MAKE) --no-print-directory -j 2 lint quick-tests
+
+quick-tests: .venv/dev
 	$(PYTEST) -m "not processes" --hypothesis-profile quick
 
 lint: .venv/dev
