@@ -18,8 +18,8 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.distributed.tensor import DTensor
 from torch.utils.hooks import RemovableHandle
 
-from lightning_semgeom.capture.eager import allow_compiled, force_eager
-from lightning_semgeom.capture.hooks import ModuleHook
+from lightning_semgeom.capture.eager import EAGER_COSTS, allow_compiled, force_eager
+from lightning_semgeom.capture.hooks import ModuleHook, first_entry
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.taps import Taps
 from lightning_semgeom.faults import UndefinedError
@@ -158,8 +158,7 @@ class HiddenCapture:
             self._taps = None
             self._news.append(
                 f"hidden states of compiled code are taken in steps that run eagerly, since {why}. "
-                "Such a step may take a few times as long and half as much memory again; a small "
-                "probe=[batch] costs less"
+                f"Such a step {EAGER_COSTS}"
             )
 
     def take_news(self) -> list[str]:
@@ -213,10 +212,7 @@ def _untaken(site: str, module: nn.Module | Exception) -> Exception:
 
 def hidden_state(output: Any) -> Tensor:
     """The hidden state in what a module returned: itself, its first entry or first field."""
-    if isinstance(output, Mapping):
-        output = next(iter(output.values()))
-    elif isinstance(output, Sequence):
-        output = output[0]
+    output = first_entry(output)
     if not isinstance(output, Tensor) or not output.is_floating_point():
         raise ValueError(
             f"the output is a {type(output).__name__}; expected a floating point tensor [B, d] or "

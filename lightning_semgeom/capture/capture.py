@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
+from lightning_semgeom.capture.eager import EAGER_COSTS
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.probe import Probe
 from lightning_semgeom.capture.ranks import Ranks
@@ -116,8 +117,7 @@ class Capture:
         return [
             *self._sites.notes(),
             f"torch {torch.__version__} cannot tap compiled code: a step whose hidden states are "
-            "captured runs eagerly, and may take a few times as long and half as much memory "
-            "again; a small probe=[batch] costs less",
+            f"captured runs eagerly, and {EAGER_COSTS}",
         ]
 
     @contextmanager

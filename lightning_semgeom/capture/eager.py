@@ -10,6 +10,11 @@ from contextlib import ExitStack
 
 import torch
 
+EAGER_COSTS = (
+    "may take a few times as long and half as much memory again; a small probe=[batch] costs less"
+)
+"""What to tell of a step that runs eagerly."""
+
 _holders: set[int] = set()
 _stance = ExitStack()
 

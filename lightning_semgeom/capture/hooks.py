@@ -1,8 +1,8 @@
-"""A forward hook that stays with its own module, however that is copied."""
+"""A forward hook that stays with its own module, however that is copied, and what it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -35,3 +35,10 @@ def _no_hook() -> Callable[..., None]:
 
 def _nothing(*_: Any) -> None:
     """What a hook on a copied module does."""
+
+
+def first_entry(output: Any) -> Any:
+    """What a module returned: itself, its first entry or first field."""
+    if isinstance(output, Mapping):
+        return next(iter(output.values()))
+    return output[0] if isinstance(output, Sequence) else output

@@ -8,7 +8,7 @@ own. Taking one or the other costs no compilation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_semgeom.capture.hooks import ModuleHook
+from lightning_semgeom.capture.hooks import ModuleHook, first_entry
 
 # An attribute that is set within a checkpointed region would break the graph, which `fullgraph`
 # does not allow; where torch knows this setting, only its recomputation does not set it.
@@ -51,12 +51,9 @@ _holders: set[int] = set()
 
 
 def _copied(output: Any) -> Any:
-    """The first tensor of an output, as it is now; what has none as it is."""
-    if isinstance(output, Mapping):
-        output = list(output.values())[0]  # noqa: RUF015  (what is compiled knows no iterators)
-    elif isinstance(output, Sequence):
-        output = output[0]
-    return output.detach().clone() if isinstance(output, Tensor) else output
+    """The first entry of an output, as it is now; what is no tensor as it is."""
+    first = first_entry(output)
+    return first.detach().clone() if isinstance(first, Tensor) else first
 
 
 class Taps:

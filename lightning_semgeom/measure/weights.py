@@ -98,7 +98,7 @@ class WeightFigures:
     def _mean(self, site: str, owned: OwnedRows, careful: Set[str]) -> Tensor:
         if site not in self._plans:
             plan = plan_site(self._table, torch.arange(owned.total), self._gram_size)
-            plan.codes.part(owned.slice)
+            plan.codes.part(owned.slice)  # made with it, and kept: on a device it would be asked
             self._plans[site] = plan.to(owned.rows.device)
         return site_mean(owned.rows, site in careful).packed()
 

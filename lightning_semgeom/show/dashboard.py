@@ -124,10 +124,10 @@ class Dashboard:
     def _timeline_keys(self) -> tuple[str, ...]:
         history = self._recorder.history
         keys = history.keys[:1]  # it tells the root of all others
+        metrics = ("gap", *(milestone.name for milestone in fields(Milestones)))
         for site in spread(history.sites, self._max_sites):
             keys.append(history.key(site, "asymmetry"))
             for attribute in history.attributes(site):
-                metrics = ("gap", *(milestone.name for milestone in fields(Milestones)))
                 keys += [history.key(site, f"{metric}/{attribute}") for metric in metrics]
         return tuple(keys)
 

@@ -15,22 +15,15 @@ from lightning_semgeom.geometry.quick import quick_mean, quick_sums
 from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure.figures import figures_of
 from lightning_semgeom.measure.plan import plan_site
+from tests.benchmarks.geometry import NUM_VALUES, made, partly_labelled
 from tests.benchmarks.hidden import cost_of_a_site, seconds
-
-NUM_VALUES = {"a": 2, "b": 4, "c": 12, "d": 40, "e": 200}
-SHARES = {"b": 0.7, "d": 0.1}  # of the rows that are labelled
 
 
 def table_of(rows, partly):
-    generator = torch.Generator().manual_seed(0)
-    codes = torch.stack(
-        [torch.randint(0, m, (rows,), generator=generator) for m in NUM_VALUES.values()], dim=1
-    )
-    for a, name in enumerate(NUM_VALUES):
-        if partly and name in SHARES:
-            codes[torch.rand(rows, generator=generator) > SHARES[name], a] = -1
-    values = tuple(tuple(map(str, range(m))) for m in NUM_VALUES.values())
-    return AttributeTable(codes, tuple(NUM_VALUES), values)
+    """The attributes of `make bench`."""
+    _, codes = made(rows, width=1)
+    values = tuple(tuple(map(str, range(m))) for m in NUM_VALUES)
+    return AttributeTable(partly_labelled(codes) if partly else codes, tuple("abcde"), values)
 
 
 def median_seconds(function, device, rounds):
