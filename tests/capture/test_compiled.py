@@ -127,11 +127,17 @@ def records_of_what_is_not_compiled(probe):
 
 @cache
 def counted_without_us(made):
+    """The backend, and the weights that were trained."""
     forget_compiled()
     with TemporaryDirectory() as folder:
         backend = Counted()
-        models.trainer(folder, max_steps=8).fit(made(backend), models.batches())
-    return backend
+        model = made(backend)
+        models.trainer(folder, max_steps=8).fit(model, models.batches())
+    return backend, weights_of(model)
+
+
+def weights_of(model):
+    return [parameter.detach().clone() for parameter in model.parameters()]
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +153,6 @@ def forget_compiled():
 
 WAYS = [whole, fullgraph, dynamic, in_place, checkpointed, checkpoint_outside]
 PROBE = models.batches(2)
-INDUCTOR = pytest.param(fullgraph, "inductor", marks=pytest.mark.processes)
 
 
 def assert_same_records(found, probe, rounding=1e-5):
@@ -161,11 +166,13 @@ def assert_same_records(found, probe, rounding=1e-5):
     ("made", "probe"),
     [*((way, None) for way in WAYS), (fullgraph, PROBE)],
 )
-def test_hidden_states_are_right_and_every_step_runs_compiled(tmp_path, made, probe):
+def test_all_is_as_it_is_without_us_and_every_step_runs_compiled(tmp_path, made, probe):
     backend = Counted()
-    assert_same_records(records(tmp_path, made(backend), probe=probe), probe)
+    model = made(backend)
+    assert_same_records(records(tmp_path, model, probe=probe), probe)
     assert eval_frame._stance.stance == "default"
-    without = counted_without_us(made)
+    without, weights = counted_without_us(made)
+    assert all(map(torch.equal, weights_of(model), weights))
     if probe is None:
         assert backend.graphs == 2 * without.graphs > 0
         assert backend.calls == without.calls >= 8
@@ -195,22 +202,15 @@ def test_both_variants_are_compiled_by_the_first_step_that_is_not_due(tmp_path):
     assert [record.step for record in callback.history] == [0, 3, 6, 7, 8]
 
 
-def weights_after(tmp_path, made, backend, *callbacks):
-    models.pl.seed_everything(0, verbose=False)
-    model = made(backend)
-    models.trainer(tmp_path, *callbacks, max_steps=8).fit(model, models.batches())
-    return [parameter.detach().clone() for parameter in model.parameters()]
-
-
-@pytest.mark.parametrize(("made", "backend"), [(whole, "eager"), (checkpointed, "eager"), INDUCTOR])
-def test_weights_are_bit_equal_to_those_of_a_compiled_run_without_us(tmp_path, made, backend):
-    callback = SemanticGeometry(
-        models.table(), hidden=["body", "body.0"], every_n_steps=2, growth=None
-    )
-    with_us = weights_after(tmp_path, made, backend, callback)
-    forget_compiled()
-    without = weights_after(tmp_path, made, backend)
-    assert all(map(torch.equal, with_us, without))
+@pytest.mark.processes
+def test_weights_are_those_of_a_run_without_us_in_code_of_the_default_compiler(tmp_path):
+    found = []
+    for callbacks in ([], [SemanticGeometry(models.table(), hidden=["body", "body.0"])]):
+        model = fullgraph("inductor")
+        models.trainer(tmp_path, *callbacks, max_steps=8).fit(model, models.batches())
+        found.append(weights_of(model))
+        forget_compiled()
+    assert all(map(torch.equal, *found))
 
 
 class Twice(CompiledInside):
@@ -253,7 +253,7 @@ def test_where_torch_cannot_tap_the_eager_way_is_told_at_the_start(tmp_path, mon
     backend = Counted()
     with pytest.warns(UserWarning, match="cannot tap compiled code: a step whose hidden states"):
         assert_same_records(records(tmp_path, inside(backend)), None)
-    assert backend.graphs == counted_without_us(inside).graphs
+    assert backend.graphs == counted_without_us(inside)[0].graphs
 
 
 def test_a_tap_that_the_compiler_refuses_is_told_and_the_run_goes_on(tmp_path, monkeypatch):

@@ -7,8 +7,7 @@ from torch.nn.functional import cross_entropy, normalize
 from lightning_semgeom import GramAnchor, attribute_similarity
 from lightning_semgeom.settings.controlled import NETWORKS, network_setting
 
-# The gaps are largest after 28 to 46 steps, and the anchor holds from 44 to 66 on.
-STEPS = {"factored": 75, "latent": 80, "pictures": 60}
+STEPS = 50  # at least: the gaps are largest after 28 to 46; the anchor holds from 44 to 66 on
 
 
 class Gap:
@@ -36,7 +35,8 @@ def test_the_rows_that_are_kept_have_nearly_the_largest_gap(setting, seed):
     model, table = made.model, made.table
     (optimizer,), (warm_up,) = model.configure_optimizers()
     anchor, gap, gaps = GramAnchor(len(table)), Gap(table), []
-    for _ in range(STEPS[setting]):
+    while len(gaps) < STEPS or not anchor.holds:
+        assert len(gaps) < 80
         rows = model.lm_head.weight.detach()
         gaps.append(gap(rows[: len(table)]))
         anchor(rows)
@@ -44,7 +44,6 @@ def test_the_rows_that_are_kept_have_nearly_the_largest_gap(setting, seed):
         optimizer.step()
         optimizer.zero_grad()
         warm_up["scheduler"].step()
-    assert anchor.holds
     kept = anchor.state_dict()["_state.unembedding"].view(torch.float32)
     found = attribute_similarity(kept, table.codes, table.num_values)["gap"].mean()
     assert gap(kept) == pytest.approx(float(found), abs=1e-5)
