@@ -52,7 +52,7 @@ def job(folder, source):
         SemanticGeometry(models.table(), hidden="body", **options),
         SemanticGeometry(
             models.table().shuffled(0),
-            hidden=["body", "body.0"],
+            hidden="body.0",
             growth=None,
             name="control",
             **options,

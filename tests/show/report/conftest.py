@@ -6,7 +6,7 @@ from lightning_semgeom import SemanticGeometry
 from tests import models
 
 
-def train(folder, steps=300, name="semgeom"):
+def train(folder, steps=150, name="semgeom"):
     """A real run that rises and falls, with a control, into `folder`."""
     table = models.StagedModel.table()
     callbacks = [
@@ -14,7 +14,7 @@ def train(folder, steps=300, name="semgeom"):
         SemanticGeometry(table.shuffled(0), every_n_steps=50, name=f"{name}_control"),
     ]
     trainer = models.trainer(folder, *callbacks, max_steps=steps)
-    trainer.fit(models.StagedModel(), DataLoader(torch.zeros(300)))
+    trainer.fit(models.StagedModel(), DataLoader(torch.zeros(150)))
     return callbacks
 
 

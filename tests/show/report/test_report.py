@@ -127,7 +127,7 @@ def test_the_histories_of_several_callbacks_are_several_runs(tmp_path, run_folde
         ("semgeom", True),
     ]
     (alone,) = find_runs([run_folder / "semgeom"])
-    assert len(alone.history) == 43
+    assert len(alone.history) == 36
 
 
 def test_runs_are_called_by_what_tells_their_paths_apart(tmp_path, run_folder):
