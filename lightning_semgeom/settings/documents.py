@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from pathlib import Path
 
@@ -11,10 +12,11 @@ _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "id
 def read_stdlib() -> list[str]:
     """The text of each Python file of the standard library without its tests and IDLE."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted(
-        path for path in root.rglob("*.py") if not _LEFT_OUT & set(path.relative_to(root).parts)
-    )
-    return [path.read_text(encoding="utf-8", errors="replace") for path in files]
+    files: list[Path] = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = set(folders) - _LEFT_OUT  # walk passes over the others
+        files += (Path(folder, name) for name in names if name.endswith(".py"))
+    return [path.read_text(encoding="utf-8", errors="replace") for path in sorted(files)]
 
 
 def read_text(file: Path) -> list[str]:
