@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 from lightning_semgeom.record.record import Milestones
 from lightning_semgeom.record.recorder import Recorder
-from lightning_semgeom.show.drawing import DrawingProcess, Ready
-from lightning_semgeom.show.loggers import alert, prepare, takes_pictures
+from lightning_semgeom.show.drawing import DrawingProcess, Ready, Sender
+from lightning_semgeom.show.loggers import alert, prepare, sender_beside, takes_pictures
 from lightning_semgeom.show.sheets import Sheet, Shown
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Dashboard:
         self._say = say
         self._draws = False
         self._has_given_up = False
+        self._senders: list[tuple[str, Sender]] = []
         self._process: DrawingProcess | None = None
 
     def open(self, loggers: Iterable[Logger]) -> None:
@@ -46,8 +47,12 @@ class Dashboard:
                 "SemanticGeometry: loggers get no pictures, since matplotlib is not installed: "
                 "pip install 'lightning-semgeom[plots]'."
             )
+        self._senders = []
         for logger in loggers:
             prepare(logger, self._recorder.name)
+            sender = sender_beside(logger) if self._draws else None
+            if sender is not None:
+                self._senders.append((type(logger).__name__, sender))
 
     def order(self, is_due: bool, is_last: bool) -> None:
         """Have drawn what the finished record shows.
@@ -64,7 +69,7 @@ class Dashboard:
             return
         if self._process is None:
             self._draws = False  # where it cannot be started it is tried once
-            self._process = DrawingProcess()
+            self._process = DrawingProcess(self._senders)
             self._draws = True
         given_up = self._process.order(sheet)
         if given_up is not None and not self._has_given_up:

@@ -14,9 +14,10 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.show.sheets import Drawn, Sheet
@@ -30,8 +31,16 @@ LONGEST = 120.0
 """Seconds to a picture, at the end of a run. To see all fonts for the first time takes a while."""
 
 
+Sender: TypeAlias = Callable[[str, Drawn, int], object]
+"""Takes key and picture of a step."""
+
+
 class DrawingError(RuntimeError):
     """A picture could not be drawn."""
+
+
+class SendingError(RuntimeError):
+    """A picture was drawn, and somebody did not take it."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,15 @@ class DrawingProcess:
     A thread gives it one sheet at a time and takes the pictures. Where sheets come faster than they
     are drawn, or pictures faster than they are taken, sheets wait, and the oldest are given up.
 
+    Args:
+        senders: by name, who gets each picture as soon as it is drawn, from that thread.
+
     Raises:
         OSError: if it cannot be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, senders: Sequence[tuple[str, Sender]] = ()) -> None:
+        self._senders = senders
         # One thread for algebra: cores are for training.
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process is)
@@ -163,11 +176,21 @@ class DrawingProcess:
         for _ in range(len(sheet)):
             key, found = pickle.load(answers)
             if isinstance(found, Drawn):
+                self._send(key, found, sheet.step)
                 pictures[key] = found
                 self._put(Ready(sheet.step, {key: found}, is_whole=False))
             else:
                 self._put(DrawingError(f"{key}: {found}"))
         self._put(Ready(sheet.step, pictures, is_whole=True))
+
+    def _send(self, key: str, drawn: Drawn, step: int) -> None:
+        for name, send in self._senders:
+            fault = attempted(send, key, drawn, step)
+            if isinstance(fault, Exception):
+                told = SendingError(f"{name}: {key}: {type(fault).__name__}: {fault}")
+                with self._changed:
+                    self._undrawn += 1  # one more to take
+                self._put(told)
 
     def _put(self, found: Ready | Exception) -> None:
         with self._changed:

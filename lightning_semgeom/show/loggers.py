@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import Logger
 
-    from lightning_semgeom.show.drawing import Ready
+    from lightning_semgeom.show.drawing import Ready, Sender
     from lightning_semgeom.show.sheets import Drawn
 
 
@@ -34,16 +35,30 @@ def log_figures(logger: Any, values: Mapping[str, float], step: int) -> None:
     logger.log_metrics(named, step=step)
 
 
-def log_pictures(logger: Any, ready: Ready) -> None:
-    """Send what is drawn to a logger that takes it: to W&B the pictures of a record in one row."""
+def sender_beside(logger: Any) -> Sender | None:
+    """What a thread beside the training does with each picture for `logger`, where it takes long.
+
+    That is to send it, where it goes to a server; for W&B to make its image, which is not sent yet.
+    The client is asked for here, by the thread that trains.
+    """
     kind = kind_of(logger)
     if kind == "WandbLogger":
-        # Made one by one as they come, which takes longest, and sent together.
+        return lambda key, drawn, step: drawn.for_wandb
+    if kind == "MLFlowLogger":
+        return partial(_send_to_mlflow, logger.experiment, logger.run_id)
+    if kind == "CometLogger":
+        return partial(_send_to_comet, logger.experiment)
+    return None
+
+
+def log_pictures(logger: Any, ready: Ready) -> None:
+    """Send what no thread beside has sent: to W&B the pictures of a record in one row."""
+    kind = kind_of(logger)
+    if kind == "WandbLogger" and ready.is_whole:
         images = {key: drawn.for_wandb for key, drawn in ready.pictures.items()}
-        if ready.is_whole:
-            # The logger adds the x itself: a `step` of W&B's own must only grow.
-            logger.log_metrics(images, step=ready.step)
-    elif kind and not ready.is_whole:
+        # The logger adds the x itself: a `step` of W&B's own must only grow.
+        logger.log_metrics(images, step=ready.step)
+    elif kind in _SENDERS and not ready.is_whole:
         for key, drawn in ready.pictures.items():
             _SENDERS[kind](logger, key, drawn, ready.step)
 
@@ -89,15 +104,15 @@ def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None
     writer._get_file_writer().add_summary(Summary(value=[value]), step)
 
 
-def _send_to_mlflow(logger: Any, key: str, drawn: Drawn, step: int) -> None:
-    logger.experiment.log_image(logger.run_id, drawn.pixels, key=key, step=step)
+def _send_to_mlflow(client: Any, run: str, key: str, drawn: Drawn, step: int) -> None:
+    client.log_image(run, drawn.pixels, key=key, step=step)
 
 
-def _send_to_comet(logger: Any, key: str, drawn: Drawn, step: int) -> None:
+def _send_to_comet(experiment: Any, key: str, drawn: Drawn, step: int) -> None:
     from PIL import Image
 
     # Given an array, it asks the file system whether it is a path.
-    logger.experiment.log_image(Image.fromarray(drawn.pixels), name=key, step=step)
+    experiment.log_image(Image.fromarray(drawn.pixels), name=key, step=step)
 
 
 def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
@@ -108,11 +123,9 @@ def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
 
 _SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
     "TensorBoardLogger": _send_to_tensorboard,
-    "MLFlowLogger": _send_to_mlflow,
-    "CometLogger": _send_to_comet,
     "CSVLogger": _send_to_files,
 }
-_KINDS = ("WandbLogger", *_SENDERS)
+_KINDS = ("WandbLogger", "MLFlowLogger", "CometLogger", *_SENDERS)
 
 
 def tell_monitored(

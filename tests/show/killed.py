@@ -19,8 +19,8 @@ from tests import models
 
 
 class TellingProcess(dashboard.DrawingProcess):
-    def __init__(self):
-        super().__init__()
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         Path(sys.argv[1], "pid").write_text(str(self._process.pid))
 
 

@@ -37,8 +37,8 @@ def started(monkeypatch):
     found = []
 
     class Kept(drawing.DrawingProcess):
-        def __init__(self):
-            super().__init__()
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             found.append(self)
 
     monkeypatch.setattr(dashboard, "DrawingProcess", Kept)
@@ -152,8 +152,8 @@ def test_where_drawing_lags_the_oldest_pictures_are_given_up_and_this_is_told_on
     class Stopped(drawing.DrawingProcess):
         """Draws nothing before the end of the run."""
 
-        def __init__(self):
-            super().__init__()
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             os.kill(self._process.pid, signal.SIGSTOP)
 
         def order(self, sheet):

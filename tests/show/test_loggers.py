@@ -248,9 +248,8 @@ def test_alerts_without_wandb_are_refused_before_training(tmp_path):
         fit(tmp_path, CSVLogger(tmp_path), alerts=True)
 
 
-@pytest.mark.processes
-def test_mlflow_holds_metrics_and_images(whole_run):
-    history, _, _, logger, _ = whole_run
+def assert_mlflow_holds(logger, history):
+    """What its store has of a run: figures, and pictures at their steps."""
     client = logger.experiment
     names = dict(zip(KEYS, KEYS, strict=True)) | {KEYS[1]: "semgeom_unembedding/z.colour"}
     found = {
@@ -264,6 +263,12 @@ def test_mlflow_holds_metrics_and_images(whole_run):
         pattern = re.compile(rf"images/semgeom_{kind}[~#]unembedding[+%]step[+%](\d+)[+%].*\.png")
         found = [match for path in images if (match := pattern.fullmatch(path))]
         assert sorted(int(match[1]) for match in found) == SHOWN
+
+
+@pytest.mark.processes
+def test_mlflow_holds_metrics_and_images(whole_run):
+    history, _, _, logger, _ = whole_run
+    assert_mlflow_holds(logger, history)
 
 
 @pytest.mark.processes
