@@ -34,6 +34,7 @@ bench: .venv/dev
 	$(BIN)/python -m tests.benchmarks.losses
 	$(BIN)/python -m tests.benchmarks.checkpoints
 	$(BIN)/python -W ignore -m tests.benchmarks.training
+	$(BIN)/python -W ignore -m tests.benchmarks.compiled
 
 .venv/python:
 	$(PYTHON) -m venv .venv

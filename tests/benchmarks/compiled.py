@@ -33,8 +33,8 @@ class Marks(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.mark.__exit__(None, None, None)
+        self.mark = record_function(f"step {len(self.starts)}")
         self.starts.append(time.perf_counter())
-        self.mark = record_function(f"step {batch_idx}")
         self.mark.__enter__()
 
     @property
