@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.distributed import is_initialized
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
@@ -96,7 +97,8 @@ def _outside(names: Sequence[str], ranks: Ranks) -> list[tuple[int, int]]:
 
 def flat_units(model: nn.Module) -> list[nn.Module]:
     """The parts of `model` whose weights FullyShardedDataParallel keeps flat and cut."""
-    return list(FullyShardedDataParallel.fsdp_modules(model))
+    # Alone there are none, and to look for them takes a millisecond.
+    return list(FullyShardedDataParallel.fsdp_modules(model)) if is_initialized() else []
 
 
 @contextmanager

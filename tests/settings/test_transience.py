@@ -13,7 +13,7 @@ STEPS = {"factored": 230, "latent": 160, "pictures": 195}  # until half of the g
 def test_structure_emerges_early_and_decays_and_the_control_does_not(tmp_path, name):
     made = network_setting(name, seed=0)
     geometry, control = (
-        SemanticGeometry(table, name=root, every_n_steps=40, growth=1.3, **made.capture)
+        SemanticGeometry(table, name=root, every_n_steps=40, growth=1.5, **made.capture)
         for table, root in ((made.table, "semgeom"), (made.table.shuffled(0), "control"))
     )
     trainer = models.trainer(tmp_path, geometry, control, max_steps=STEPS[name])
