@@ -17,7 +17,7 @@ gc.disable()  # imports make no garbage
 matplotlib.use("agg")
 # `make quick` draws fewer examples of each property; a slow machine is no failure.
 hypothesis.settings.register_profile("whole", max_examples=60, deadline=None)
-hypothesis.settings.register_profile("quick", max_examples=8, deadline=None)
+hypothesis.settings.register_profile("quick", max_examples=5, deadline=None)
 hypothesis.settings.load_profile("whole")
 # torch keeps each seed for three kinds of device that may yet come, with the stack as text.
 traceback.format_stack = lambda *args: []
