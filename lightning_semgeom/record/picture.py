@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
@@ -55,10 +54,8 @@ class SitePicture:
         Raises:
             OSError: if the file cannot be written.
         """
-        packed = BytesIO()  # written at once: an archive goes back and forth in its file
-        np.savez_compressed(packed, **{f.name: getattr(self, f.name) for f in fields(self)})
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(packed.getbuffer())
+        np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> SitePicture:
