@@ -94,9 +94,9 @@ def test_a_probe_leaves_each_module_s_own_mode_alone(tmp_path):
     assert model.body[0].training
 
 
-def everything_after_training(tmp_path, *callbacks):
+def everything_after_50_steps(tmp_path, *callbacks):
     pl.seed_everything(3, verbose=False)
-    trainer, model = fit(tmp_path, *callbacks, model=models.TinyModel(seed=3), max_steps=25)
+    trainer, model = fit(tmp_path, *callbacks, model=models.TinyModel(seed=3), max_steps=50)
     optimizer = copy.deepcopy(trainer.optimizers[0].state_dict()["state"])
     states = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
     return model.state_dict(), optimizer, states
@@ -104,22 +104,22 @@ def everything_after_training(tmp_path, *callbacks):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return everything_after_training(tmp_path_factory.mktemp("plain"))
+    return everything_after_50_steps(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.mark.parametrize("probe", [None, models.batches(2)])
-def test_training_is_bit_equal_with_and_without_the_callback(tmp_path, plain, probe):
+def test_50_steps_are_bit_equal_with_and_without_the_callback(tmp_path, plain, probe):
     callback = SemanticGeometry(
         models.table(),
         embedding=True,
         hidden=["body", "body.*"],
         probe=probe,
-        every_n_steps=5,
+        every_n_steps=7,
         growth=1.5,  # one step after the other at first
     )
-    weights, optimizer, states = everything_after_training(tmp_path, callback)
+    weights, optimizer, states = everything_after_50_steps(tmp_path, callback)
     plain_weights, plain_optimizer, plain_states = plain
-    assert len(callback.history) >= 10
+    assert len(callback.history) > 10
     assert all(torch.equal(weights[key], plain_weights[key]) for key in plain_weights)
     for key, state in plain_optimizer.items():
         assert all(torch.equal(state[name], optimizer[key][name]) for name in state)

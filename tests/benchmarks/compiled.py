@@ -68,8 +68,8 @@ def train(compiled, marks, steps):
         trainer.fit(model, loader)
 
 
-def ratio(of_steps):
-    """That of due to plain ones, after the first steps; the median or the most of each."""
+def due_and_plain(of_steps):
+    """What the due steps have and what the others have, after the first ones."""
     due = [value for step, value in of_steps.items() if step >= WARM_UP and is_due(step)]
     plain = [value for step, value in of_steps.items() if step >= WARM_UP and not is_due(step)]
     return due, plain
@@ -100,8 +100,8 @@ def main():
     for compiled in (False, True):
         marks = Marks()
         train(compiled, marks, STEPS)
-        due, plain = map(statistics.median, ratio(dict(enumerate(marks.seconds))))
-        most_due, most_plain = map(max, ratio(peaks(compiled)))
+        due, plain = map(statistics.median, due_and_plain(dict(enumerate(marks.seconds))))
+        most_due, most_plain = map(max, due_and_plain(peaks(compiled)))
         print(
             f"{'compiled' if compiled else 'eager':8} plain step {1000 * plain:.0f} ms, due step "
             f"{due / plain:.3f} of it; at its peak {most_plain / 1e6:.1f} MB, due "
