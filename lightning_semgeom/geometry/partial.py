@@ -89,22 +89,27 @@ def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, int]:
 
 def partial_gap_from_sums(counts: Tensor, sums: Tensor, joint: JointValues) -> Tensor:
     """The figures of `partial_gap`, fp64 `[A]`, from n_k `[m]` and S_k `[m, d]`."""
-    squared_k = sums.square().sum(1)
-    figures = []
-    for a, strata in enumerate(joint.strata):
-        labelled = joint.codes[:, a] >= 0
-        n_k, squared = counts * labelled, squared_k * labelled
-        own = sums if joint.everywhere[a] else sums * labelled[:, None]
-        of_joint_value = torch.stack([n_k, n_k.square(), squared], dim=1)
-        n_c, n_k_squared, squared_apart = _added_up(of_joint_value, strata, joint.counts[a]).T
-        squared_together = _added_up(own, strata, joint.counts[a]).square().sum(1)
-        same, different = n_k_squared - n_c, n_c.square() - n_k_squared  # ordered pairs
-        gaps = (squared_apart - n_c) / same - (squared_together - squared_apart) / different
-        # Elsewhere nothing can be compared.
-        both = (same > 0) & (different > 0)
-        weights = torch.where(both, same * different / (same + different), 0.0)
-        figures.append(torch.where(both, weights * gaps, 0.0).sum() / weights.sum())
-    return torch.stack(figures) if figures else counts.new_zeros(0)
+    if not joint.strata:
+        return counts.new_zeros(0)
+    of_joint_value = torch.stack([counts, counts.square(), sums.square().sum(1)], dim=1)
+    of_strata = []
+    for a, (strata, count) in enumerate(zip(joint.strata, joint.counts, strict=True)):
+        apart, together = of_joint_value, sums
+        if not joint.everywhere[a]:
+            labelled = joint.codes[:, a, None] >= 0
+            apart, together = apart * labelled, together * labelled
+        squared = _added_up(together, strata, count).square().sum(1, keepdim=True)
+        of_strata.append(torch.cat([_added_up(apart, strata, count), squared], dim=1))
+    n_c, n_k_squared, squared_apart, squared_together = torch.cat(of_strata).T
+    same, different = n_k_squared - n_c, n_c.square() - n_k_squared  # ordered pairs
+    gaps = (squared_apart - n_c) / same - (squared_together - squared_apart) / different
+    # Elsewhere nothing can be compared.
+    both = (same > 0) & (different > 0)
+    weights = torch.where(both, same * different / (same + different), 0.0)
+    weighted = torch.stack([torch.where(both, weights * gaps, 0.0), weights], dim=1)
+    lengths = torch.tensor(joint.counts, device=counts.device)
+    found = torch.segment_reduce(weighted, "sum", lengths=lengths, unsafe=True, initial=0)
+    return found[:, 0] / found[:, 1]
 
 
 def _added_up(values: Tensor, strata: Tensor, count: int) -> Tensor:

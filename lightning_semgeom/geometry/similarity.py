@@ -20,36 +20,39 @@ from lightning_semgeom.geometry.sums import RowSums
 
 def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:
     """The figures of `attribute_similarity` from sums alone; z is NaN without second moments."""
-    lengths = torch.tensor(num_values, device=sums.count.device)
+    n_g, s_g = sums.value_counts, sums.value_sums
+    if not num_values:
+        names = ("within", "between", "gap", "z", "strength", "within_value")
+        return {name: n_g.new_zeros(0) for name in names}
+    lengths = torch.tensor(num_values, device=n_g.device)
 
     def added_up(of_values: Tensor) -> Tensor:
         """Sums over the values of each attribute; in order, so that they are always the same."""
         return torch.segment_reduce(of_values, "sum", lengths=lengths, unsafe=True, initial=0)
 
-    n_g, s_g = sums.value_counts, sums.value_sums
-    if not num_values:
-        names = ("within", "between", "gap", "z", "strength", "within_value")
-        return {name: n_g.new_zeros(0) for name in names}
-    n, s, squared_g = added_up(n_g), added_up(s_g), s_g.square().sum(1)
-    squared, pairs_g = s.square().sum(1), n_g * (n_g - 1)
-    same, different = added_up(squared_g - n_g), squared - added_up(squared_g)
-    sum_a = added_up(pairs_g)
-    within, between = _ratio(same, sum_a), _ratio(different, n * n - added_up(n_g.square()))
-    explained = added_up(torch.where(n_g > 0, squared_g / n_g, 0.0)) - squared / n
+    squared_g, pairs_g, occurs = s_g.square().sum(1), n_g * (n_g - 1), n_g > 0
+    same_g, mean_g = squared_g - n_g, torch.where(occurs, squared_g / n_g, 0.0)
+    counts_g = (n_g, occurs.to(n_g), n_g.square(), pairs_g, pairs_g * (n_g - 1))
+    columns = torch.stack([*counts_g, same_g, squared_g, mean_g], dim=1)
+    n, values, n_squared, sum_a, cubes_a, same, squared_apart, explained = added_up(columns).T
+    s = added_up(s_g)
+    squared = s.square().sum(1)
+    within = _ratio(same, sum_a)
+    between = _ratio(squared - squared_apart, n * n - n_squared)
     if sums.second is None:
         z = torch.full_like(n, torch.nan)
     else:
         index = list(sums.second_index)[: len(n)]
         m2_c = torch.linalg.matrix_norm(sums.second).square()[index]  # no copy of the matrices
         m3_c = _along(s, sums.second, index)
-        z = _z(added_up(pairs_g * (n_g - 1)), sum_a, same, n, squared, m2_c, m3_c)
+        z = _z(cubes_a, sum_a, same, n, squared, m2_c, m3_c)
     return {
         "within": within,
         "between": between,
         "gap": within - between,
         "z": z,
-        "strength": _strength(explained, added_up((n_g > 0).to(n_g)), n, squared),
-        "within_value": _ratio(squared_g - n_g, pairs_g),
+        "strength": _strength(explained - squared / n, values, n, squared),
+        "within_value": _ratio(same_g, pairs_g),
     }
 
 
@@ -100,20 +103,18 @@ def _z(
     m2_a = sum_a - sum_a.square() / pairs
     m3_a = cubes_a - sum_a.square() / n
     variance = 2 * m2_g * m2_a / pairs
-    variance = variance + _falling(4 * (m3_g - m2_g) * (m3_a - m2_a), n, factors=3)
-    variance = variance + _falling((2 * m2_g - 4 * m3_g) * (2 * m2_a - 4 * m3_a), n, factors=4)
+    triples = pairs * (n - 2)  # 0 where n is too small for so many different rows
+    variance = variance + _share(4 * (m3_g - m2_g) * (m3_a - m2_a), triples)
+    fours = triples * (n - 3)
+    variance = variance + _share((2 * m2_g - 4 * m3_g) * (2 * m2_a - 4 * m3_a), fours)
     centred = same - sum_g * sum_a / pairs
     # Below this the spread over relabellings is rounding: there is none, or only one relabelling.
     defined = (n > 1) & (variance > 1e-9 * m2_g.abs() * m2_a / pairs) & (m2_g > 1e-9 * n)
     return torch.where(defined, centred / variance.sqrt(), torch.nan)
 
 
-def _falling(numerator: Tensor, n: Tensor, factors: int) -> Tensor:
-    """`numerator` / n(n-1)...; 0 where n is too small for so many different rows."""
-    product = torch.ones_like(n)
-    for k in range(factors):
-        product = product * (n - k)
-    return torch.where(n >= factors, numerator / product, 0.0)
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    return torch.where(whole > 0, part / whole, 0.0)
 
 
 def attribute_similarity(
