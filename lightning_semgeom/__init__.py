@@ -21,6 +21,7 @@ __all__ = [
     "NeuralCollapse",
     "PhaseDetector",
     "SemanticGeometry",
+    "Snapshot",
     "Spectrum",
     "StopAfterPeak",
     "__version__",
@@ -30,6 +31,7 @@ __all__ = [
     "directions",
     "neural_collapse",
     "partial_gap",
+    "snapshot",
     "spectrum",
     "steer",
 ]
@@ -47,8 +49,10 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.partial import partial_gap
     from lightning_semgeom.geometry.similarity import attribute_similarity
     from lightning_semgeom.geometry.spectrum import spectrum
+    from lightning_semgeom.look import snapshot
     from lightning_semgeom.record.history import History
     from lightning_semgeom.record.phases import PhaseDetector
+    from lightning_semgeom.record.snapshot import Snapshot
     from lightning_semgeom.training.alignment import AttributeAlignment
     from lightning_semgeom.training.anchor import GramAnchor
     from lightning_semgeom.training.dispersion import GramDispersion
@@ -69,6 +73,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "NeuralCollapse": "geometry.metrics.collapse",
         "PhaseDetector": "record.phases",
         "SemanticGeometry": "callback",
+        "Snapshot": "record.snapshot",
         "Spectrum": "geometry.metrics.spectrum",
         "StopAfterPeak": "training.stopping",
         "analyze": "checkpoints.analysis",
@@ -77,6 +82,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "directions": "geometry.directions",
         "neural_collapse": "geometry.collapse",
         "partial_gap": "geometry.partial",
+        "snapshot": "look",
         "spectrum": "geometry.spectrum",
         "steer": "training.steering",
     }

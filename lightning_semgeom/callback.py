@@ -12,11 +12,11 @@ import lightning.pytorch as pl
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_semgeom.attributes.given import check_is_table
+from lightning_semgeom.attributes.given import table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
-from lightning_semgeom.capture.probe import check_probe
+from lightning_semgeom.capture.probe import check_batches
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.schedule import schedule_of
 from lightning_semgeom.capture.updates import averaged_by, updates_of
@@ -45,7 +45,7 @@ class SemanticGeometry(pl.Callback):
     have had. Modules are held by name: a replaced one is followed, and this is said once.
 
     Args:
-        attributes: which token or class has which value of which attribute.
+        attributes: which token has which value of which attribute; of a dict a table is made.
         attributes_file: path of a CSV or TSV file with the same, instead of `attributes`.
         unembedding: capture the output weight: True finds it, a dotted name says which it is.
         embedding: the same for the input weight.
@@ -79,7 +79,7 @@ class SemanticGeometry(pl.Callback):
 
     def __init__(
         self,
-        attributes: AttributeTable | None = None,
+        attributes: AttributeTable | Mapping[str, Sequence[Any]] | None = None,
         attributes_file: str | None = None,
         unembedding: bool | str = True,
         embedding: bool | str = False,
@@ -105,14 +105,14 @@ class SemanticGeometry(pl.Callback):
             "give either attributes or attributes_file, and not both.",
         )
         if attributes is not None:
-            check_is_table(attributes, "SemanticGeometry", takes_file=True)
+            attributes = table_of(attributes, "SemanticGeometry", takes_file=True)
         _check(
             bool(unembedding or embedding or hidden),
             "there is nothing to capture: unembedding and embedding are False and hidden is empty.",
         )
         _check(probe is None or bool(hidden), "probe was given, but hidden names no module.")
         if probe is not None:
-            check_probe(probe, labels)
+            check_batches(probe, labels, "probe")
         for argument, value, least in (
             ("every_n_steps", every_n_steps, 1),
             ("every_n_epochs", every_n_epochs, 1),

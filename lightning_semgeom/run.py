@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning_semgeom.attributes.codes import fingerprint
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
+from lightning_semgeom.capture.calls import PredictCalls
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange
 from lightning_semgeom.capture.ranks import Ranks
@@ -125,7 +126,7 @@ class Run:
         else:
             self.agree()
         if self._capture.reads_probe:
-            self._add_hidden(self._capture.run_probe(trainer, model))
+            self._add_hidden(self._capture.run_probe(PredictCalls(trainer, model)))
         if not self.reads_training_batch:
             self.finish(trainer.loggers)
 
@@ -141,7 +142,8 @@ class Run:
     def _measured_weights(
         self, trainer: pl.Trainer, model: pl.LightningModule, eigenvalues: bool
     ) -> dict[str, Measurement | Exception]:
-        with self._capture.weights(trainer, model) as owned:
+        wrapped = trainer.strategy.model
+        with self._capture.weights(model if wrapped is None else wrapped) as owned:
             return self._weights.measure(owned, self._faults.unwritten, eigenvalues)
 
     def _look_again(self, model: pl.LightningModule, step: int) -> None:

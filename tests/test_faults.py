@@ -260,5 +260,5 @@ def test_a_batch_without_labels_is_told_as_such(tmp_path):
 
 def test_a_probe_without_a_batch_is_an_error_before_training(tmp_path):
     callback = SemanticGeometry(models.table(), hidden="body", probe=[])
-    with pytest.raises(ValueError, match="probe has no batch"):
+    with pytest.raises(ValueError, match="no batch was given"):
         models.trainer(tmp_path, callback).fit(models.TinyModel(), models.batches())

@@ -8,21 +8,27 @@ from os import PathLike
 from lightning_semgeom.attributes.table import AttributeTable
 
 
-def check_is_table(table: object, whose: str, takes_file: bool = False) -> None:
-    """Raise a ValueError, with advice, unless `table` is an AttributeTable.
+def table_of(given: object, whose: str, takes_file: bool = False) -> AttributeTable:
+    """The table that was given, or the one that a dict of columns or a DataFrame makes.
 
     Args:
-        table: what was given as the argument `attributes`.
+        given: what was given as the argument `attributes`.
         whose: what has that argument.
         takes_file: whether there is an argument `attributes_file` for a path.
+
+    Raises:
+        ValueError: if it is something else, or makes no table; the message has advice.
+        TypeError: if a column is no sequence, or an entry no value.
     """
-    if isinstance(table, AttributeTable):
-        return
+    if isinstance(given, AttributeTable):
+        return given
+    if isinstance(given, Mapping) or hasattr(given, "columns"):
+        return AttributeTable.from_dict(given)
     advice = "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...})"
-    if isinstance(table, str | PathLike):
-        advice = f"AttributeTable.from_file('{table}')"
-        advice = f"attributes_file='{table}', or {advice}" if takes_file else advice
-    elif isinstance(table, Mapping) or hasattr(table, "columns"):
-        advice = "AttributeTable.from_dict(attributes)"
-    got = type(table).__name__
-    raise ValueError(f"{whose}: attributes is an AttributeTable; got a {got}: {advice}.")
+    if isinstance(given, str | PathLike):
+        advice = f"AttributeTable.from_file('{given}')"
+        advice = f"attributes_file='{given}', or {advice}" if takes_file else advice
+    raise ValueError(
+        f"{whose}: attributes is an AttributeTable, or a dict with a list for each attribute; got "
+        f"a {type(given).__name__}: {advice}."
+    )

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import nn
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
+from lightning_semgeom.capture.calls import Calls
 from lightning_semgeom.capture.eager import EAGER_COSTS
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.probe import Probe
@@ -37,6 +38,8 @@ class Capture:
         probe: batches for the hidden states; None: the training batch.
         max_positions: most hidden rows of a site, over all processes.
         ranks: this process among the others.
+        once: whether this is one look alone. Then compiled code runs eagerly in it: taps would be
+            compiled in.
 
     Raises:
         ValueError: if a module is not found, a weight does not fit the table, or the training step
@@ -45,7 +48,7 @@ class Capture:
 
     def __init__(
         self,
-        model: pl.LightningModule,
+        model: nn.Module,
         num_rows: int,
         unembedding: bool | str,
         embedding: bool | str,
@@ -54,9 +57,10 @@ class Capture:
         probe: Iterable[Any] | None,
         max_positions: int,
         ranks: Ranks,
+        once: bool = False,
     ) -> None:
         self._sites = TrackedSites(model, num_rows, unembedding, embedding, hidden)
-        compiled = bool(self._sites.hidden) and has_compiled(model)
+        compiled = not once and bool(self._sites.hidden) and has_compiled(model)
         taps = Taps() if compiled and allows_checkpoints() else None
         self._hidden = HiddenCapture(self._sites.hidden, reader, taps)
         self._runs_eagerly = compiled and taps is None
@@ -69,10 +73,7 @@ class Capture:
         )
         self.weight_sites = tuple(self._sites.weights)
         self.hidden_sites = tuple(self._sites.hidden)
-        takes_iterator = is_param_in_hook_signature(
-            model.training_step, "dataloader_iter", explicit=True
-        )
-        if self.reads_training_batch and takes_iterator:
+        if self.reads_training_batch and _takes_iterator(model):
             raise ValueError(
                 f"{type(model).__name__}.training_step takes dataloader_iter, so there is no batch "
                 "to read labels from before it runs. Give probe=[...] for hidden states."
@@ -121,13 +122,14 @@ class Capture:
         ]
 
     @contextmanager
-    def weights(
-        self, trainer: pl.Trainer, model: pl.LightningModule
-    ) -> Iterator[dict[str, OwnedRows | Exception]]:
-        """The rows of each weight site that this process answers for, or what was wrong."""
-        wrapped = model if trainer.strategy.model is None else trainer.strategy.model
+    def weights(self, model: nn.Module) -> Iterator[dict[str, OwnedRows | Exception]]:
+        """The rows of each weight site that this process answers for, or what was wrong.
+
+        Args:
+            model: the model, in whatever a strategy has wrapped it.
+        """
         modules = [m for m in self._sites.weights.values() if isinstance(m, nn.Module)]
-        with gathered_flat_parameters(wrapped, modules):
+        with gathered_flat_parameters(model, modules):
             yield {
                 site: attempted(self._owned, found) for site, found in self._sites.weights.items()
             }
@@ -163,10 +165,14 @@ class Capture:
         self._leave_step()
         return self._hidden.collect()
 
-    def run_probe(
-        self, trainer: pl.Trainer, model: pl.LightningModule
-    ) -> dict[str, HiddenRows | Exception]:
+    def run_probe(self, calls: Calls) -> dict[str, HiddenRows | Exception]:
         """What the probe's batches give, or what was wrong, by site."""
         if self._probe is None:
             raise RuntimeError("there is no probe")
-        return self._probe.run(trainer, model, self.capacity)
+        return self._probe.run(calls, self.capacity)
+
+
+def _takes_iterator(model: nn.Module) -> bool:
+    return isinstance(model, pl.LightningModule) and is_param_in_hook_signature(
+        model.training_step, "dataloader_iter", explicit=True
+    )

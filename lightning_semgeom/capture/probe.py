@@ -1,4 +1,4 @@
-"""Hidden states of batches that are not trained on, taken as `Trainer.predict` would run them.
+"""Hidden states of batches that are not trained on.
 
 The user's batches are read once and copied: each capture has its own copy, so that a model which
 changes its batch in place sees the same one every time.
@@ -11,18 +11,15 @@ from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.seed import isolate_rng
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
+from lightning_semgeom.capture.calls import Calls
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.ranks import Ranks
-from lightning_semgeom.capture.shards import flat_units
 from lightning_semgeom.faults import attempted
 
 Found = dict[str, HiddenRows | Exception]
@@ -54,84 +51,66 @@ class Probe:
         self._limit = limit
         self._ranks = ranks
 
-    def run(self, trainer: pl.Trainer, model: pl.LightningModule, capacity: int) -> Found:
+    def run(self, calls: Calls, capacity: int) -> Found:
         """Run the batches in eval mode without gradients, as if nothing had happened.
 
         Each process runs all of them, since a sharded model needs all processes in its forward, and
         keeps its part of the rows.
 
         Args:
-            trainer: whose strategy and precision are used.
-            model: what it trains.
+            calls: how the model is called on a batch.
             capacity: the most rows of a site that this process keeps.
         """
         parts: list[Found] = []
-        with isolate_rng(), _predicting(trainer, model):
-            fault = attempted(self._run_all, trainer, model, parts)
+        with isolate_rng(), calls.predicting():
+            fault = attempted(self._run_all, calls, parts)
         if isinstance(fault, Exception):
             return dict.fromkeys(self._hidden.sites, fault)
         return {
             site: _joined([part[site] for part in parts], capacity) for site in self._hidden.sites
         }
 
-    def _run_all(self, trainer: pl.Trainer, model: pl.LightningModule, parts: list[Found]) -> None:
+    def _run_all(self, calls: Calls, parts: list[Found]) -> None:
         kept: list[Any] = []
         labelled = 0
         with _generators_as_they_were(self._source):
             for stored in self._source if self._kept is None else self._kept:
                 kept.append(_copied(stored) if self._kept is None else stored)
-                part, positions = self._probed(trainer, model, len(parts), _copied(kept[-1]))
+                part, positions = self._probed(calls, len(parts), _copied(kept[-1]))
                 parts.append(part)
                 labelled += min(positions, self._limit)
                 # From here on every process has all that it keeps: a loader may be endless.
                 if labelled >= self._limit + self._ranks.size * (len(parts) + 1):
                     break
         if not kept:
-            raise ValueError("probe has no batch.")
+            raise ValueError("no batch was given to take hidden states from: it is empty.")
         self._kept = kept
 
-    def _probed(
-        self, trainer: pl.Trainer, model: pl.LightningModule, index: int, batch: Any
-    ) -> tuple[Found, int]:
+    def _probed(self, calls: Calls, index: int, batch: Any) -> tuple[Found, int]:
         """What one batch gives, or what was wrong, by site; and how many positions have labels."""
         ranks, positions = self._ranks, 0
         share = Share(self._limit, (ranks.rank + index) % ranks.size, ranks.size)
-        wrapped = model if trainer.strategy.model is None else trainer.strategy.model
-        # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
-        step = trainer.strategy.predict_step if flat_units(wrapped) else model.predict_step
-        takes_iterator = is_param_in_hook_signature(
-            model.predict_step, "dataloader_iter", explicit=True
-        )
-        before, model._current_fx_name = model._current_fx_name, "predict_step"
         try:
-            if not takes_iterator:
-                batch = trainer.precision_plugin.convert_input(batch)
-                batch = model._on_before_batch_transfer(batch, dataloader_idx=0)
-                batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            batch = calls.prepared(batch)
             self._hidden.arm(batch, share)
             # Known of kept batches; a GPU would have to be waited for.
             positions = self._reader.count(batch) if self._kept is None else 0
-            arguments: tuple[Any, ...] = (batch, index)
-            if takes_iterator:
-                arguments = (iter([(batch, index, 0)]),)
-            elif not is_param_in_hook_signature(model.predict_step, "batch_idx", min_args=2):
-                arguments = (batch,)
-            with trainer.precision_plugin.forward_context(), self._hidden.looking():
-                step(*arguments)
+            with self._hidden.looking():
+                calls.run(batch, index)
         except Exception as fault:
             return dict.fromkeys(self._hidden.sites, fault), positions
         finally:
             self._hidden.disarm()
-            model._current_fx_name = before
         return self._hidden.collect(), positions
 
 
-def check_probe(probe: Any, labels: object) -> None:
+def check_batches(probe: Any, labels: object, argument: str) -> None:
     """Raise a ValueError where `probe` is one batch and not several.
 
     Args:
         probe: what the user gave.
         labels: where a batch has its labels, which tells a pair of tensors from two batches.
+        argument: its name.
     """
     entries = probe if isinstance(probe, tuple | list) else ()
     is_pair = bool(entries) and all(isinstance(entry, Tensor) for entry in entries)
@@ -141,8 +120,8 @@ def check_probe(probe: Any, labels: object) -> None:
         or not (hasattr(probe, "__iter__") or hasattr(probe, "__getitem__"))
     ):
         raise ValueError(
-            f"probe must be batches, as a DataLoader or a list has them; a {type(probe).__name__} "
-            "is one batch: probe=[batch]."
+            f"{argument} must be batches, as a DataLoader or a list has them; a "
+            f"{type(probe).__name__} is one batch: {argument}=[batch]."
         )
 
 
@@ -166,22 +145,6 @@ def _generators_as_they_were(loader: Any) -> Iterator[None]:
     finally:
         for generator, state in states:
             generator.set_state(state)
-
-
-@contextmanager
-def _predicting(trainer: pl.Trainer, model: nn.Module) -> Iterator[None]:
-    """Have trainer and model as in `Trainer.predict`; after it all is as it was."""
-    stage = trainer.state.stage
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        trainer.state.stage = RunningStage.PREDICTING
-        model.eval()
-        with torch.no_grad():
-            yield
-    finally:
-        trainer.state.stage = stage
-        for module, mode in modes:
-            module.training = mode
 
 
 def _joined(parts: Sequence[HiddenRows | Exception], limit: int) -> HiddenRows | Exception:

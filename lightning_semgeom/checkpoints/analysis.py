@@ -7,12 +7,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lightning_semgeom.attributes.given import check_is_table
+from lightning_semgeom.attributes.given import table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.names import find_tensor, site_of
@@ -32,7 +33,7 @@ _LAST_NUMBER = re.compile(r"(.*?(?<!-v))\d+")  # Lightning adds -v1 to names tha
 
 def analyze(
     paths: str | Path | Sequence[str | Path],
-    attributes: AttributeTable,
+    attributes: AttributeTable | Mapping[str, Sequence[Any]],
     tensor: str | None = None,
     folder: str | Path | None = None,
 ) -> History:
@@ -48,8 +49,8 @@ def analyze(
 
     Args:
         paths: checkpoints of one run, or folders that are searched for them.
-        attributes: which token or class has which value of which attribute. Rows beyond the table
-            are padding: not read, and no part of the mean.
+        attributes: which token or class has which value of which attribute; of a dict a table is
+            made. Rows beyond the table are padding: not read, and no part of the mean.
         tensor: name of the weight `[rows, d]`; None: the head, or the input embedding where the
             head is tied and absent. An input embedding that is named gives the site `embedding`,
             all else `unembedding`.
@@ -58,7 +59,8 @@ def analyze(
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds no checkpoint.
         ValueError: if no checkpoint can be read, or two that differ have one step; the message says
-            which, and why. And if `attributes` is no AttributeTable.
+            which, and why. And if `attributes` is neither
+            an AttributeTable nor a dict.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -73,10 +75,10 @@ def analyze(
         >>> steps.tolist(), gaps.round(2).tolist()
         ([0, 10, 20], [-1.0, 1.09, 1.8])
     """
-    check_is_table(attributes, "analyze")
+    table = table_of(attributes, "analyze")
     folders = {} if folder is None else {NAME: Path(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
-    found = analyze_with(paths, {NAME: attributes}, tensor, folders)
+    found = analyze_with(paths, {NAME: table}, tensor, folders)
     for fault in found.faults:
         warnings.warn(fault, stacklevel=2)
     return found.histories[NAME]

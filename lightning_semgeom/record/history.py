@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from itertools import count
 from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,16 @@ import numpy as np
 
 from lightning_semgeom.record.lines import LineReader, LineWriter
 from lightning_semgeom.record.picture import SitePicture
-from lightning_semgeom.record.places import FILE_NAME, PICTURE_FOLDER, history_file
+from lightning_semgeom.record.places import FILE_NAME, history_file, put_aside
 from lightning_semgeom.record.record import Milestones, Record
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from lightning_semgeom.record.recorder import Recorder
+    from lightning_semgeom.record.snapshot import Snapshot
 
 
 class History:
@@ -46,6 +48,7 @@ class History:
         self._stale = False
         self._writer = LineWriter()
         self._came_from: Path | None = None
+        self._recorder: Recorder | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> History:
@@ -87,23 +90,31 @@ class History:
         self._stale = True
         folder.mkdir(parents=True, exist_ok=True)
         if not self._records:
-            _put_aside(folder)
+            put_aside(folder)
         elif self._came_from not in (None, folder.resolve()):
             self._bring_pictures(self._came_from, folder)
         self._rewrite(folder / FILE_NAME)
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record | Snapshot, step: int | None = None) -> None:
         """Add a record, to the file too where one is open.
 
+        Args:
+            record: a record, or what `snapshot` has found: then phases are followed.
+            step: how many updates the weights of a snapshot have had, which it does not know.
+
         Raises:
-            ValueError: if its step is not after the last one.
+            ValueError: if its step is not after the last one, or its sites or attributes are
+                others.
             OSError: if the file cannot be written; the record is in memory even then, and gets
                 into the file with the next one that can be.
         """
-        if self._records and record.step <= self._records[-1].step:
-            raise ValueError(
-                f"steps must increase: {record.step} came after {self._records[-1].step}."
-            )
+        if not isinstance(record, Record):
+            recorder = self._recorder or record.recorder(self)
+            record.add_to(recorder, step)
+            self._recorder = recorder
+            return
+        self.check_next(record.step)
+        self._recorder = None  # it does not know of this record
         self._records.append(record)
         self._keys |= dict.fromkeys(record.values)
         if self.folder is None:
@@ -116,6 +127,11 @@ class History:
         with file.open("a", encoding="utf-8") as lines:
             lines.write(self._writer.line(record))
         self._stale = False
+
+    def check_next(self, step: int) -> None:
+        """Raise a ValueError unless `step` is after the last one."""
+        if self._records and step <= self._records[-1].step:
+            raise ValueError(f"steps must increase: {step} came after {self._records[-1].step}.")
 
     def replace_last(self, record: Record) -> None:
         """Put `record` in the place of the last one, of the same step.
@@ -263,6 +279,7 @@ class History:
 
         self._came_from = None if state["folder"] is None else Path(state["folder"])
         self._records, keys = unpacked_records(state)
+        self._recorder = None
         self._keys = dict.fromkeys(keys)
 
     @property
@@ -278,14 +295,3 @@ class History:
     def _unknown(self, key: str) -> str:
         close = get_close_matches(key, self.keys, n=5, cutoff=0.4)
         return f"no figure '{key}' in the history; close ones: {', '.join(close) or 'none'}."
-
-
-def _put_aside(folder: Path) -> None:
-    """Move the history of another run, and its pictures, out of the way."""
-    if not (folder / FILE_NAME).exists():
-        return
-    aside = next(path for n in count(1) if not (path := folder / f"earlier.{n}").exists())
-    aside.mkdir()
-    for name in (FILE_NAME, PICTURE_FOLDER):
-        if (folder / name).exists():
-            (folder / name).replace(aside / name)

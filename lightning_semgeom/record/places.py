@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 FILE_NAME = "history.jsonl"
@@ -24,3 +25,14 @@ def own_folder(folder: Path, name: str) -> Path:
     """The folder of the callback called `name` in a run's `folder`, which may be that already."""
     own = folder / name
     return own if own.is_dir() else folder
+
+
+def put_aside(folder: Path) -> None:
+    """Move the history of another run, and its pictures, out of the way."""
+    if not (folder / FILE_NAME).exists():
+        return
+    aside = next(path for n in count(1) if not (path := folder / f"earlier.{n}").exists())
+    aside.mkdir()
+    for name in (FILE_NAME, PICTURE_FOLDER):
+        if (folder / name).exists():
+            (folder / name).replace(aside / name)

@@ -29,13 +29,20 @@ class Recorder:
         name: the root of all keys.
         sites: the sites' names; the first one gives the headline values.
         attributes: the attributes' names.
+        history: what it adds its records to, with records of these sites or none; None: a new one.
     """
 
-    def __init__(self, name: str, sites: Sequence[str], attributes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        sites: Sequence[str],
+        attributes: Sequence[str],
+        history: History | None = None,
+    ) -> None:
         self.name = name
         self.sites = tuple(sites)
         self.attributes = tuple(attributes)
-        self.history = History()
+        self.history = History() if history is None else history
         self.phases = {(site, a): PhaseDetector() for site in sites for a in attributes}
         self.mean_phases = {site: PhaseDetector() for site in sites}
         self.step: int | None = None
@@ -47,6 +54,8 @@ class Recorder:
         self._top_asymmetry = -inf
         self._asymmetry_step: int | None = None
         self._phases_before: dict[str, Any] = {}
+        for record in self.history:
+            self._follow_again(record)
 
     @property
     def begun_step(self) -> int:
@@ -70,6 +79,17 @@ class Recorder:
             self.values[f"{self.name}_{site}/{key}"] = value
         for key in ("gap", *(f"gap/{attribute}" for attribute in self.attributes)):
             self._monitored[f"{self.name}_{site}/{key}"] = values[key]
+        phase = self._follow(step, site, values)
+        if site == self.sites[0]:
+            headline = {
+                **{f"{self.name}/{metric}": values[metric] for metric in HEADLINES},
+                f"{self.name}/phase": float(phase),
+            }
+            self.values |= headline
+            self._monitored |= headline
+
+    def _follow(self, step: int, site: str, values: Mapping[str, float]) -> int:
+        """Tell the phase detectors of `site`; the phase of its mean."""
         for attribute in self.attributes:
             detector = self.phases[site, attribute]
             had_collapsed = detector.collapse_step is not None
@@ -82,13 +102,16 @@ class Recorder:
         if mean.peak_step is not None and not had_peaked:
             self.new_peaks[site] = mean.peak_step
         if site == self.sites[0]:
-            headline = {
-                **{f"{self.name}/{metric}": values[metric] for metric in HEADLINES},
-                f"{self.name}/phase": float(phase),
-            }
             self._follow_asymmetry(step, values["asymmetry"])
-            self.values |= headline
-            self._monitored |= headline
+        return phase
+
+    def _follow_again(self, record: Record) -> None:
+        """Tell the detectors of a record that was made before."""
+        for site in self.sites:
+            root = f"{self.name}_{site}/"
+            values = {key: record.values[root + key] for key in metric_keys(self.attributes)}
+            if not isnan(values["rows"]):  # else the site was not measured then
+                self._follow(record.step, site, values)
 
     def take_monitored(self) -> dict[str, float]:
         """The headline values and gaps that were found since the last call.

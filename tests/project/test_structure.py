@@ -24,6 +24,7 @@ KNOWS = {
     "show": {"faults", "record"},
     "checkpoints": {"faults", "attributes", "capture", "measure", "record"},
     "run": {"faults", "attributes", "capture", "measure", "record", "show"},
+    "look": {"attributes", "capture", "measure", "record"},
     "callback": {"attributes", "capture", "record", "show", "run"},
     "training": {"faults", "attributes", "geometry", "capture", "record", "callback"},
     "settings": {"attributes"},
