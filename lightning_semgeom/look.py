@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
 
 from lightning_semgeom.attributes.given import table_of
 from lightning_semgeom.attributes.table import AttributeTable
@@ -100,6 +101,8 @@ def snapshot(
         )
     if data is not None:
         check_batches(data, labels, "data")
+    if isinstance(model, DistributedDataParallel):
+        model = model.module  # the wrapper would wait for other processes, which may not look
     ranks = _ranks(model)
     reader = LabelReader(labels, positions, shift_labels)
     sites = (unembedding, embedding, hidden)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from lightning_semgeom.capture.calls import evaluating
 
@@ -29,8 +28,7 @@ class ForwardCalls:
     """
 
     def __init__(self, model: nn.Module, forward: Forward | None) -> None:
-        # Its wrapper would wait for other processes, which may not look.
-        self._model = model.module if isinstance(model, DistributedDataParallel) else model
+        self._model = model
         self._forward = forward
         parameter = next(model.parameters(), None)
         self._device = torch.device("cpu") if parameter is None else parameter.device

@@ -11,6 +11,12 @@ from tests.distributed import models
 ON_CPU = {"device_id": torch.device("cpu"), "use_orig_params": True}
 
 
+def wrapped(model):
+    """In units of its own: the embedding, the body and the rest."""
+    parts = ModuleWrapPolicy([nn.Embedding, nn.Sequential])
+    return FullyShardedDataParallel(model, auto_wrap_policy=parts, **ON_CPU)
+
+
 class CpuFSDPStrategy(FSDPStrategy):
     """Lightning's own, which would ask for a GPU, with its device named."""
 
@@ -21,8 +27,7 @@ class CpuFSDPStrategy(FSDPStrategy):
     def _setup_model(self, model):
         if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
             return super()._setup_model(model)
-        parts = ModuleWrapPolicy([nn.Embedding, nn.Sequential])
-        return FullyShardedDataParallel(model, auto_wrap_policy=parts, **ON_CPU)
+        return wrapped(model)
 
 
 class WrappedModel(models.PathModel):

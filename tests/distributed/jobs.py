@@ -4,8 +4,10 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
 
-from lightning_semgeom import SemanticGeometry
+from lightning_semgeom import SemanticGeometry, snapshot
 from tests.distributed import flat, models, shards
 from tests.distributed.traffic import recorded
 from tests.models import Resumable
@@ -195,3 +197,32 @@ def fsdp1_probe(folder, rank, size):
 
 def fsdp1_wrapped_by_the_user(folder, rank, size):
     return fsdp1(folder, rank, size, model=flat.WrappedModel)
+
+
+def look(folder, rank, size, model=None):
+    """What one look without a Trainer finds."""
+    model = models.PathModel() if model is None else model
+    sites = {"embedding": True, "hidden": ["body", "body.0"], "data": models.batches(seed=5)}
+    found = snapshot(model, models.table(13), **sites)
+    parts = {site: len(found.rows(site)[0]) for site in found.sites}
+    return {"figures": dict(found.figures), "rows": parts}
+
+
+def look_ddp(folder, rank, size):
+    model = models.PathModel()
+    model.register_buffer("running", torch.zeros(1))  # its forward would wait for the others
+    wrapped = DistributedDataParallel(model)
+    answer = look(folder, rank, size, wrapped) if rank == 0 else None
+    dist.barrier()
+    return answer
+
+
+def look_fsdp2(folder, rank, size):
+    model = models.PathModel()
+    fully_shard(model.body)
+    fully_shard(model)
+    return look(folder, rank, size, model)
+
+
+def look_fsdp1(folder, rank, size):
+    return look(folder, rank, size, flat.wrapped(models.PathModel()))

@@ -15,14 +15,14 @@ HEAVY = ["numpy", "torch", "torchmetrics", "lightning"]
 # What each public name needs; what stands further down brings all above it.
 NEEDS = {
     None: ["PhaseDetector", "__version__"],
-    "numpy": ["History"],
+    "numpy": ["History", "Snapshot"],
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
         *("neural_collapse", "partial_gap", "spectrum", "steer"),
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
-    "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak"],
+    "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
 }
 OPTIONAL = {"matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "wandb"}
 WATCHED = sorted({*HEAVY, *OPTIONAL})
