@@ -25,7 +25,8 @@ from lightning_semgeom.geometry.blocks import (
     check_rows,
 )
 from lightning_semgeom.geometry.careful import mean_sums
-from lightning_semgeom.geometry.directions import check_table, checked_names
+from lightning_semgeom.geometry.directions import checked_names
+from lightning_semgeom.geometry.labelled import check_table
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable

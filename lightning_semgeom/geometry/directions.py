@@ -25,6 +25,7 @@ from lightning_semgeom.geometry.blocks import (
 )
 from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.full_precision import full_precision
+from lightning_semgeom.geometry.labelled import check_table
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -123,16 +124,6 @@ def directions(
         key: Direction(vectors[g], share, tuple(names[i] for i in found.get(g, ())))
         for g, (key, share) in enumerate(zip(keys, explained.tolist(), strict=True))
     }
-
-
-def check_table(rows: Tensor, table: AttributeTable) -> None:
-    """Refuse a table with more rows than `rows` with a ValueError."""
-    if len(table) > rows.shape[0]:
-        raise ValueError(
-            f"the table must have at most one row for each row of rows; it has {len(table)}, but "
-            f"rows has {rows.shape[0]}. Was it made for another model or tokenizer? If it has "
-            f"tokens that were added later: table.first({rows.shape[0]})."
-        )
 
 
 def checked_names(names: Sequence[str] | None, count: int, what: str) -> Sequence[str]:

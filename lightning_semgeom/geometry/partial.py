@@ -13,13 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.quick import sums_of
+
+if TYPE_CHECKING:
+    from lightning_semgeom.attributes.table import AttributeTable
 
 MAX_JOINT_VALUES = 1024
 """With more, their sums would be no longer small beside the rows, and most have a single row."""
@@ -118,7 +123,10 @@ def _added_up(values: Tensor, strata: Tensor, count: int) -> Tensor:
 
 
 def partial_gap(
-    rows: Tensor, codes: Tensor, num_values: Sequence[int], center: bool = True
+    rows: Tensor,
+    codes: Tensor | AttributeTable,
+    num_values: Sequence[int] | None = None,
+    center: bool = True,
 ) -> Tensor:
     """The gap of each attribute among pairs of rows that agree on all other attributes.
 
@@ -131,8 +139,9 @@ def partial_gap(
 
     Args:
         rows: `[n, d]`, any floating point dtype; zero and not finite ones are left out.
-        codes: int64 `[n, A]`: the value of each row, -1 where it is not labelled.
-        num_values: number of values of each attribute.
+        codes: int64 `[n, A]`: the value of each row, -1 where it is not labelled; or a table, whose
+            row i is row i of `rows`: rows past its end are padding and left out.
+        num_values: number of values of each attribute; a table knows them.
         center: whether to subtract the mean of the valid rows first.
 
     Returns:
@@ -151,6 +160,7 @@ def partial_gap(
         [0.0, 2.0]
     """
     check_rows(rows)
+    rows, codes, num_values = labelled(rows, codes, num_values)
     check_codes(codes, num_values)
     joint = joint_values(codes)
     if joint is None:

@@ -8,14 +8,19 @@ same, both with zero diagonal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.sums import RowSums
+
+if TYPE_CHECKING:
+    from lightning_semgeom.attributes.table import AttributeTable
 
 
 def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:
@@ -119,8 +124,8 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
 
 def attribute_similarity(
     rows: Tensor,
-    codes: Tensor,
-    num_values: Sequence[int],
+    codes: Tensor | AttributeTable,
+    num_values: Sequence[int] | None = None,
     center: bool = True,
     null: bool = True,
 ) -> dict[str, Tensor]:
@@ -145,8 +150,9 @@ def attribute_similarity(
 
     Args:
         rows: `[n, d]`, any floating point dtype.
-        codes: int64 `[n, A]`: the value of each row, -1 where it is not labelled.
-        num_values: number of values of each attribute.
+        codes: int64 `[n, A]`: the value of each row, -1 where it is not labelled; or a table, whose
+            row i is row i of `rows`: rows past its end are padding and left out.
+        num_values: number of values of each attribute; a table knows them.
         center: whether to subtract the mean of the valid rows first.
         null: whether to compute `z`, which costs as much as `rows.T @ rows`.
 
@@ -164,5 +170,6 @@ def attribute_similarity(
         tensor([1.], dtype=torch.float64)
     """
     check_rows(rows)
+    rows, codes, num_values = labelled(rows, codes, num_values)
     plan = CodePlan(codes, num_values)
     return similarity_from_sums(sums_of(rows, plan, center, second=null), num_values)

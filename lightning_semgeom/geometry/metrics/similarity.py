@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.metrics.base import GeometryMetric
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.sums import RowSums
 
+if TYPE_CHECKING:
+    from lightning_semgeom.attributes.table import AttributeTable
+
 
 class AttributeSimilarity(GeometryMetric):
     """`attribute_similarity` over a stream of rows, as a torchmetrics Metric with sum states.
 
     Args:
-        num_values: number of values of each attribute.
+        num_values: number of values of each attribute, or the table that has them.
         dim: width d of the rows.
         center: whether rows are centred: with the `mean` given to `update`, or where none is given
             with the mean of that update's own rows.
@@ -46,14 +50,15 @@ class AttributeSimilarity(GeometryMetric):
 
     def __init__(
         self,
-        num_values: Sequence[int],
+        num_values: Sequence[int] | AttributeTable,
         dim: int,
         center: bool = True,
         null: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.num_values = tuple(num_values)
+        known = num_values if isinstance(num_values, Sequence) else num_values.num_values
+        self.num_values = tuple(known)
         self.dim = dim
         self.center = center
         self.null = null
@@ -66,9 +71,24 @@ class AttributeSimilarity(GeometryMetric):
         self.add_state("skipped", _zeros(), dist_reduce_fx="sum")
         self.add_settings(center, null, *self.num_values)
 
-    def update(self, rows: Tensor, codes: Tensor, mean: Tensor | None = None) -> None:
-        """Add `rows` `[n, dim]` with `codes` `[n, A]`, centred with `mean` `[dim]` where given."""
+    def update(
+        self, rows: Tensor, codes: Tensor | AttributeTable, mean: Tensor | None = None
+    ) -> None:
+        """Add rows, as part of a stream or, with a table, the rows of a whole weight.
+
+        Args:
+            rows: `[n, dim]`.
+            codes: int64 `[n, A]`: the value of each row; or a table whose row i is row i here.
+            mean: `[dim]` to centre them with.
+        """
         check_rows(rows, self.dim)
+        given = self.num_values if isinstance(codes, Tensor) else None
+        rows, codes, num_values = labelled(rows, codes, given)
+        if tuple(num_values) != self.num_values:
+            raise ValueError(
+                f"the table has {tuple(num_values)} values, but the metric was made for "
+                f"{self.num_values}."
+            )
         plan, centred = CodePlan(codes, self.num_values), self.center or mean is not None
         sums = sums_of(rows, plan, centred, second=self.null, mean=mean)
         self.value_counts += sums.value_counts
