@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_semgeom.attributes.given import table_of
+from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
@@ -20,6 +20,7 @@ from lightning_semgeom.capture.probe import check_batches
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.schedule import schedule_of
 from lightning_semgeom.capture.updates import averaged_by, updates_of
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.phases import PhaseDetector
 from lightning_semgeom.record.recorder import Recorder
@@ -77,9 +78,10 @@ class SemanticGeometry(pl.Callback):
         >>> trainer = pl.Trainer(callbacks=[semgeom], logger=False)
     """
 
+    @checked_kinds
     def __init__(
         self,
-        attributes: AttributeTable | Mapping[str, Sequence[Any]] | None = None,
+        attributes: Attributes | None = None,
         attributes_file: str | None = None,
         unembedding: bool | str = True,
         embedding: bool | str = False,
@@ -122,8 +124,6 @@ class SemanticGeometry(pl.Callback):
         ):
             _check(value is None or value >= least, f"{argument} must be {least} or more: {value}.")
         _check(growth is None or growth > 1, f"growth must be above 1 or None; got {growth}.")
-        _check(positions in ("all", "last"), f"positions must be 'all' or 'last': {positions!r}.")
-        _check(on_error in ("warn", "raise"), f"on_error must be 'warn' or 'raise': {on_error!r}.")
         _check(bool(name) and "/" not in name, f"name must be a word without a slash: {name!r}.")
         self.attributes = attributes
         self.attributes_file = attributes_file

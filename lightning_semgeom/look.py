@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,31 +12,32 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from lightning_semgeom.attributes.given import table_of
-from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange
-from lightning_semgeom.capture.forward import Forward, ForwardCalls
+from lightning_semgeom.capture.forward import ForwardCalls
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.probe import check_batches
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows, flat_units
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.measure.hidden import HiddenFigures
 from lightning_semgeom.measure.weights import WeightFigures
 from lightning_semgeom.record.snapshot import SiteFound, SiteRows, Snapshot
 
 
+@checked_kinds
 def snapshot(
     model: nn.Module,
-    attributes: AttributeTable | Mapping[str, Sequence[Any]],
+    attributes: Attributes,
     *,
     unembedding: bool | str = True,
     embedding: bool | str = False,
     hidden: str | Sequence[str] = (),
     data: Iterable[Any] | None = None,
-    forward: Forward | None = None,
+    forward: Callable[[Any, Any], object] | None = None,
     labels: str | int | Callable[[Any], Tensor] = "labels",
     positions: Literal["all", "last"] = "all",
     shift_labels: bool = False,

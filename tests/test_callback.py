@@ -334,8 +334,8 @@ def test_what_a_shorter_table_has_no_row_for_is_left_out_of_the_mean_too(tmp_pat
         ({"every_n_epochs": 0}, "every_n_epochs must be 1 or more: 0"),
         ({"growth": 1.0}, "growth must be above 1 or None; got 1.0"),
         ({"max_positions": 1}, "max_positions must be 2 or more: 1"),
-        ({"positions": "first"}, "positions must be 'all' or 'last': 'first'"),
-        ({"on_error": "ignore"}, "on_error must be 'warn' or 'raise': 'ignore'"),
+        ({"positions": "first"}, "positions must be 'all' or 'last'; got a str, 'first'"),
+        ({"on_error": "ignore"}, "on_error must be 'warn' or 'raise'; got a str, 'ignore'"),
         ({"name": "a/b"}, "a word without a slash"),
     ],
 )

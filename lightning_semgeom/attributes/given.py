@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
+from typing import Any, TypeAlias
 
 from lightning_semgeom.attributes.table import AttributeTable
+
+Attributes: TypeAlias = AttributeTable | Mapping[str, Sequence[Any]]
+"""A table, or a dict of columns that makes one."""
 
 
 def table_of(given: object, whose: str, takes_file: bool = False) -> AttributeTable:

@@ -13,9 +13,6 @@ from torch import Tensor, nn
 
 from lightning_semgeom.capture.calls import evaluating
 
-Forward = Callable[[Any, Any], object]
-"""A function of the model and a batch that calls the model on it."""
-
 
 class ForwardCalls:
     """Calls a model itself, on batches that are brought to where its parameters are.
@@ -27,7 +24,7 @@ class ForwardCalls:
             that is no key; of a tuple or a list the first entries, as many as it requires.
     """
 
-    def __init__(self, model: nn.Module, forward: Forward | None) -> None:
+    def __init__(self, model: nn.Module, forward: Callable[[Any, Any], object] | None) -> None:
         self._model = model
         self._forward = forward
         parameter = next(model.parameters(), None)

@@ -7,19 +7,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lightning_semgeom.attributes.given import table_of
+from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.names import find_tensor, site_of
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
 from lightning_semgeom.faults import attempted
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.measure.plan import SitePlan, plan_site
 from lightning_semgeom.measure.site import measure
@@ -31,9 +31,10 @@ _GRAM_SIZE = 96  # as a live run's
 _LAST_NUMBER = re.compile(r"(.*?(?<!-v))\d+")  # Lightning adds -v1 to names that are taken
 
 
+@checked_kinds
 def analyze(
     paths: str | Path | Sequence[str | Path],
-    attributes: AttributeTable | Mapping[str, Sequence[Any]],
+    attributes: Attributes,
     tensor: str | None = None,
     folder: str | Path | None = None,
 ) -> History:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import block_slices, check_rows
 from lightning_semgeom.geometry.classes import ClassSums, centre_agreement, class_sums
+from lightning_semgeom.kinds import checked_kinds
 
 FIGURES = (
     "nc1_trace",
@@ -97,6 +98,7 @@ def _cdnv(means: Tensor, variance: Tensor) -> Tensor:
     return total / (k * (k - 1))
 
 
+@checked_kinds
 def neural_collapse(
     rows: Tensor,
     labels: Tensor,

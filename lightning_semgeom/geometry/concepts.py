@@ -27,6 +27,7 @@ from lightning_semgeom.geometry.blocks import (
 from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.directions import checked_names
 from lightning_semgeom.geometry.labelled import check_table
+from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -78,6 +79,7 @@ class Concepts:
     """By attribute; empty without a table."""
 
 
+@checked_kinds
 def concepts(
     rows: Tensor,
     k: int,

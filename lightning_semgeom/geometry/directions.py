@@ -26,6 +26,7 @@ from lightning_semgeom.geometry.blocks import (
 from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.full_precision import full_precision
 from lightning_semgeom.geometry.labelled import check_table
+from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -51,6 +52,7 @@ class Direction:
     """Names of the rows with the largest cosine of x - mu and v, the largest first."""
 
 
+@checked_kinds
 def directions(
     rows: Tensor,
     table: AttributeTable,
@@ -130,9 +132,8 @@ def checked_names(names: Sequence[str] | None, count: int, what: str) -> Sequenc
     """The names of `count` rows: `names`, or their numbers; a ValueError if they do not fit."""
     if names is None:
         return [str(i) for i in range(count)]
-    if isinstance(names, str) or len(names) != count:
-        came = f"the text {names!r}" if isinstance(names, str) else len(names)
-        raise ValueError(f"names must have one entry for each {what}, {count}; got {came}.")
+    if len(names) != count:
+        raise ValueError(f"names must have one entry for each {what}, {count}; got {len(names)}.")
     return names
 
 

@@ -38,12 +38,7 @@ def labelled(
 
 
 def check_table(rows: Tensor, table: AttributeTable) -> None:
-    """Refuse what is no table, or one with more rows than `rows`, with a ValueError."""
-    if not (hasattr(table, "codes") and hasattr(table, "num_values")):
-        raise ValueError(
-            f"an AttributeTable says which row has which value; got a {type(table).__name__}. "
-            "AttributeTable.from_dict({'colour': ['red', 'blue', None, ...], ...}) makes one."
-        )
+    """Refuse a table with more rows than `rows` with a ValueError."""
     if len(table) > rows.shape[0]:
         raise ValueError(
             f"the table must have at most one row for each row of rows; it has {len(table)}, but "

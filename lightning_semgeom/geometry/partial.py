@@ -22,6 +22,7 @@ from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.quick import sums_of
+from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -122,6 +123,7 @@ def _added_up(values: Tensor, strata: Tensor, count: int) -> Tensor:
     return values.new_zeros(count, values.shape[1]).index_add_(0, strata, values)
 
 
+@checked_kinds
 def partial_gap(
     rows: Tensor,
     codes: Tensor | AttributeTable,

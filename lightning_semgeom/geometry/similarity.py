@@ -18,6 +18,7 @@ from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.sums import RowSums
+from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -122,6 +123,7 @@ def _share(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole, 0.0)
 
 
+@checked_kinds
 def attribute_similarity(
     rows: Tensor,
     codes: Tensor | AttributeTable,

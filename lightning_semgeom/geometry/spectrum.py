@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
+from lightning_semgeom.kinds import checked_kinds
 
 
 def spectrum_from_sums(
@@ -42,6 +43,7 @@ def asymmetry(total: Tensor, squared: Tensor, rank: Tensor) -> Tensor:
     return torch.where(rank > 1, (squared / total.square() - even) / (1 - even), torch.nan)
 
 
+@checked_kinds
 def spectrum(rows: Tensor, center: bool = True) -> dict[str, Tensor]:
     """How far the directions of `rows` are from filling their space evenly.
 

@@ -15,6 +15,8 @@ from math import inf, isfinite, isnan, sqrt
 from statistics import median
 from typing import Any
 
+from lightning_semgeom.kinds import checked_kinds
+
 _RECENT = 12  # captures that tell the noise
 _NOISES = 4.0  # a fall is more than so many standard deviations of it
 _QUICK_PATIENCE = 2
@@ -95,6 +97,7 @@ class PhaseDetector:
         ('DECAYING', 40)
     """
 
+    @checked_kinds
     def __init__(
         self,
         min_z: float = 5.0,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.training.pairs import (
     RowDraw,
     gram_difference,
@@ -52,6 +53,7 @@ class AttributeAlignment(nn.Module):
         2.667
     """
 
+    @checked_kinds
     def __init__(self, table: AttributeTable, max_rows: int = 4096, seed: int = 0) -> None:
         super().__init__()
         self.table = table

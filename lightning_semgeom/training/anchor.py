@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_semgeom.geometry.spectrum import asymmetry
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.training.pairs import (
     RowDraw,
     gram_difference,
@@ -138,6 +139,7 @@ class GramAnchor(nn.Module):
         True
     """
 
+    @checked_kinds
     def __init__(
         self,
         num_rows: int | None = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.training.pairs import (
     RowDraw,
     label_means,
@@ -47,6 +48,7 @@ class GramDispersion(nn.Module):
         True
     """
 
+    @checked_kinds
     def __init__(self, num_rows: int | None = None, max_rows: int = 4096, seed: int = 0) -> None:
         super().__init__()
         if num_rows is not None and num_rows < 2:

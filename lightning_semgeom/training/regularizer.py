@@ -26,6 +26,7 @@ from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.names import compiled_around, find_hidden, module_at
 from lightning_semgeom.capture.sites import find_unembedding, site_weight
 from lightning_semgeom.faults import attempted
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.training.wrapping import WrappedStep
 
 
@@ -69,6 +70,7 @@ class GeometryRegularizer(pl.Callback):
         0.0
     """
 
+    @checked_kinds
     def __init__(
         self,
         loss: nn.Module,
@@ -86,7 +88,6 @@ class GeometryRegularizer(pl.Callback):
             "there is nothing to act on: unembedding is False and hidden names no module.",
         )
         _check(isfinite(weight), f"weight must be a finite number; got {weight}.")
-        _check(positions in ("all", "last"), f"positions must be 'all' or 'last': {positions!r}.")
         _check(
             not list(loss.parameters()),
             f"{type(loss).__name__} has parameters, which no optimizer of the model knows. Make it "

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.faults import attempted
+from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.record.phases import PhaseDetector
 
 
@@ -59,6 +60,7 @@ class StopAfterPeak(pl.Callback):
         True
     """
 
+    @checked_kinds
     def __init__(
         self,
         site: str | None = None,

@@ -34,8 +34,11 @@ def test_the_metric_takes_a_table_too():
         ((TABLE.codes,), "num_values is missing"),
         ((TABLE, TABLE.num_values), "num_values goes with codes"),
         ((AttributeTable.from_dict({"colour": list("rb") * 20}),), "it has 40, but rows has 23"),
-        (({"colour": list("rb") * 10},), "an AttributeTable says which row .* got a dict"),
-        ((None,), "got a NoneType"),
+        (
+            ({"colour": list("rb") * 10},),
+            "codes must be a tensor or an Attr.* got a dict",
+        ),
+        ((None,), "codes must be .* got a NoneType"),
     ],
 )
 def test_what_is_missing_or_too_much_is_told(function, arguments, text):

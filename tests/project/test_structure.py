@@ -17,26 +17,27 @@ OPTIONAL = {
 # What each wing knows of the others: the data goes one way.
 KNOWS = {
     "attributes": set(),
-    "geometry": set(),
-    "record": {"faults"},
+    "geometry": {"kinds"},
+    "record": {"faults", "kinds"},
     "capture": {"faults", "attributes", "geometry"},
     "measure": {"faults", "attributes", "geometry", "capture", "record"},
     "show": {"faults", "record"},
-    "checkpoints": {"faults", "attributes", "capture", "measure", "record"},
+    "checkpoints": {"faults", "kinds", "attributes", "capture", "measure", "record"},
     "run": {"faults", "attributes", "capture", "measure", "record", "show"},
-    "look": {"attributes", "capture", "measure", "record"},
-    "callback": {"attributes", "capture", "record", "show", "run"},
-    "training": {"faults", "attributes", "geometry", "capture", "record", "callback"},
+    "look": {"kinds", "attributes", "capture", "measure", "record"},
+    "callback": {"kinds", "attributes", "capture", "record", "show", "run"},
+    "training": {"faults", "kinds", "attributes", "geometry", "capture", "record", "callback"},
     "settings": {"attributes"},
     "commands": {"_version", "attributes", "record", "show", "checkpoints", "callback", "settings"},
     "cli": {"commands"},
     "faults": set(),
+    "kinds": set(),
     "_version": set(),
 }
 # `metric.plot()` and `history.plot()` draw: they look for how when they are called.
 DRAWS = {"geometry", "record"}
 DRAWN_BY = "lightning_semgeom.show.plots"
-WITHOUT_LIGHTNING = {"attributes", "geometry", "record", "show", "faults", "checkpoints"}
+WITHOUT_LIGHTNING = {"kinds", "attributes", "geometry", "record", "show", "faults", "checkpoints"}
 
 
 def wing(module):

@@ -21,6 +21,7 @@ from lightning_semgeom.geometry.collapse import (
 )
 from lightning_semgeom.geometry.metrics.base import GeometryMetric
 from lightning_semgeom.geometry.metrics.reference import ModuleReference
+from lightning_semgeom.kinds import checked_kinds
 
 
 class NeuralCollapse(GeometryMetric):
@@ -58,6 +59,7 @@ class NeuralCollapse(GeometryMetric):
         agreed: Tensor
         looked_at: Tensor
 
+    @checked_kinds
     def __init__(
         self,
         num_classes: int,

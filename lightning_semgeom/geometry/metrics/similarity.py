@@ -15,6 +15,7 @@ from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.similarity import similarity_from_sums
 from lightning_semgeom.geometry.sums import RowSums
+from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -48,6 +49,7 @@ class AttributeSimilarity(GeometryMetric):
         count: Tensor
         skipped: Tensor
 
+    @checked_kinds
     def __init__(
         self,
         num_values: Sequence[int] | AttributeTable,

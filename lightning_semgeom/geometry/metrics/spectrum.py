@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.metrics.base import GeometryMetric
 from lightning_semgeom.geometry.spectrum import moments, spectrum_from_sums
+from lightning_semgeom.kinds import checked_kinds
 
 
 class Spectrum(GeometryMetric):
@@ -35,6 +36,7 @@ class Spectrum(GeometryMetric):
         count: Tensor
         second: Tensor
 
+    @checked_kinds
     def __init__(self, dim: int, center: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dim = dim
