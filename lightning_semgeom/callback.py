@@ -12,14 +12,15 @@ import lightning.pytorch as pl
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_semgeom.attributes.given import Attributes, table_of
+from lightning_semgeom.attributes.given import Attributes, table_or_file
 from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.capture.asked import check_batches, check_least, check_name, check_sites
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
-from lightning_semgeom.capture.probe import check_batches
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.schedule import schedule_of
 from lightning_semgeom.capture.updates import averaged_by, updates_of
+from lightning_semgeom.evaluation import record_once
 from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.phases import PhaseDetector
@@ -102,30 +103,17 @@ class SemanticGeometry(pl.Callback):
     ) -> None:
         super().__init__()
         hidden = (hidden,) if isinstance(hidden, str) else tuple(hidden)
-        _check(
-            (attributes is None) != (attributes_file is None),
-            "give either attributes or attributes_file, and not both.",
-        )
-        if attributes is not None:
-            attributes = table_of(attributes, "SemanticGeometry", takes_file=True)
-        _check(
-            bool(unembedding or embedding or hidden),
-            "there is nothing to capture: unembedding and embedding are False and hidden is empty.",
-        )
+        table = table_or_file(attributes, attributes_file, "SemanticGeometry")
+        check_sites(unembedding, embedding, hidden, "SemanticGeometry")
         _check(probe is None or bool(hidden), "probe was given, but hidden names no module.")
         if probe is not None:
             check_batches(probe, labels, "probe")
-        for argument, value, least in (
-            ("every_n_steps", every_n_steps, 1),
-            ("every_n_epochs", every_n_epochs, 1),
-            ("max_positions", max_positions, 2),
-            ("gram_size", gram_size, 2),
-            ("max_drawn_sites", max_drawn_sites, 1),
-        ):
-            _check(value is None or value >= least, f"{argument} must be {least} or more: {value}.")
+        often = {"every_n_steps": (every_n_steps, 1), "every_n_epochs": (every_n_epochs, 1)}
+        sizes = {"max_positions": (max_positions, 2), "gram_size": (gram_size, 2)}
+        check_least("SemanticGeometry", **often, **sizes, max_drawn_sites=(max_drawn_sites, 1))
         _check(growth is None or growth > 1, f"growth must be above 1 or None; got {growth}.")
-        _check(bool(name) and "/" not in name, f"name must be a word without a slash: {name!r}.")
-        self.attributes = attributes
+        check_name(name, "SemanticGeometry")
+        self.attributes = table
         self.attributes_file = attributes_file
         self.unembedding = unembedding
         self.embedding = embedding
@@ -209,6 +197,12 @@ class SemanticGeometry(pl.Callback):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Not before: modules may be built or replaced in the model's own setup and configure_model.
+        self._run = self._new_run(trainer, pl_module)
+        self._recorder = self._run.recorder
+        if self._saved:
+            self._run.load_state_dict(self._saved)
+
+    def _new_run(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Run:
         table = self.attributes
         if table is None:
             table = AttributeTable.from_file(str(self.attributes_file))
@@ -217,10 +211,16 @@ class SemanticGeometry(pl.Callback):
         rows = (self._reader, self.probe, self.max_positions)
         capture = Capture(pl_module, len(table), *sites, *rows, ranks)
         how = (self.gram_size, self.max_drawn_sites, self.on_error, self.alerts)
-        self._run = Run(self.name, table, capture, ranks, *how)
-        self._recorder = self._run.recorder
-        if self._saved:
-            self._run.load_state_dict(self._saved)
+        return Run(self.name, table, capture, ranks, *how)
+
+    def _record_once(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """In `Trainer.validate`, `test` or `predict`, where no fit has left records."""
+        if trainer.state.fn != "fit" and self._recorder is None:
+            run = self._new_run(trainer, pl_module)
+            self._recorder = run.recorder
+            record_once(run, trainer, pl_module, self._saved)
+
+    on_validation_start = on_test_start = on_predict_start = _record_once
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

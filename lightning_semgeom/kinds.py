@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
 from os import PathLike
@@ -135,8 +135,5 @@ _PLAIN = {
 }
 _GENERIC = {
     "Callable": _Kind("a function", callable),
-    "Iterable": _Kind(
-        "an iterable", lambda v: isinstance(v, Iterable) or hasattr(v, "__getitem__")
-    ),
     "Mapping": _Kind("a dict", lambda v: isinstance(v, Mapping)),
 }

@@ -14,11 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.capture.activations import HiddenRows
+from lightning_semgeom.capture.asked import check_batches, check_least, check_name, check_sites
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.exchange import HiddenExchange
 from lightning_semgeom.capture.forward import ForwardCalls
 from lightning_semgeom.capture.labels import LabelReader
-from lightning_semgeom.capture.probe import check_batches
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows, flat_units
 from lightning_semgeom.kinds import checked_kinds
@@ -89,11 +89,9 @@ def snapshot(
     """
     table = table_of(attributes, "snapshot")
     hidden = (hidden,) if isinstance(hidden, str) else tuple(hidden)
-    if not (unembedding or embedding or hidden):
-        raise ValueError(
-            "snapshot: there is nothing to measure: unembedding and embedding are False and hidden "
-            "is empty."
-        )
+    check_sites(unembedding, embedding, hidden, "snapshot")
+    check_least("snapshot", max_positions=(max_positions, 2), gram_size=(gram_size, 2))
+    check_name(name, "snapshot")
     if bool(hidden) != (data is not None):
         raise ValueError(
             "snapshot: hidden states come from data, so hidden=[names of modules] and "

@@ -186,7 +186,7 @@ def test_a_dict_of_lists_is_a_table():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"unembedding": False}, "nothing to measure"),
+        ({"unembedding": False}, "nothing to capture"),
         ({"hidden": "body"}, r"hidden=\['body'\] and no data"),
         ({"data": BATCHES}, r"hidden=\[\] and data"),
         ({"hidden": "body", "data": BATCHES[0]}, r"data must be batches.*data=\[batch\]"),

@@ -135,24 +135,22 @@ def test_labels_cannot_be_read_from_an_iterator_and_this_is_told_before_training
 @pytest.mark.parametrize(
     "given",
     [
-        {"colour": list("rb") * 6},
         "tokens.csv",
         pytest.param(Path("tokens.csv"), id="Path"),
         [1, 2],
-        pytest.param(pd.DataFrame({"colour": list("rb")}), id="DataFrame"),
     ],
 )
 def test_attributes_that_are_no_table_are_told_what_to_do(given):
-    advice = {
-        str: "attributes_file",
-        dict: r"AttributeTable.from_dict\(attributes\)",
-        list: r"from_dict\(\{",
-    }
-    wanted = advice.get(type(given), "attributes_file|from_dict")
-    with pytest.raises(
-        ValueError, match=f"is an AttributeTable; got a {type(given).__name__}.*{wanted}"
-    ):
+    wanted = r"from_dict\(\{" if isinstance(given, list) else "attributes_file"
+    told = f"is an AttributeTable, or a dict .*; got a {type(given).__name__}.*{wanted}"
+    with pytest.raises(ValueError, match=told):
         SemanticGeometry(given)
+
+
+@pytest.mark.parametrize("kind", [dict, pd.DataFrame])
+def test_of_a_dict_of_lists_and_of_a_frame_a_table_is_made(kind):
+    columns = {"colour": list("rrbbggrrbbgg"), "size": [None, "s", "l"] * 4}
+    assert SemanticGeometry(kind(columns)).attributes == models.table()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 import math
 import warnings
+from pathlib import Path
 
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch.utils.checkpoint import checkpoint
 
-from lightning_semgeom import History, SemanticGeometry, attribute_similarity
+from lightning_semgeom import History, SemanticGeometry, attribute_similarity, snapshot
 from tests import models
 
 
@@ -110,18 +113,85 @@ def test_a_callback_in_a_new_trainer_starts_afresh(tmp_path):
     assert len(History.load(tmp_path / "semgeom" / "earlier.1")) == 4
 
 
-def test_validate_and_test_alone_leave_nothing(tmp_path):
-    callback = geometry()
+@pytest.mark.parametrize("way", ["validate", "test", "predict"])
+def test_an_evaluation_alone_records_once_and_writes_no_file(tmp_path, way):
+    probe = [*models.batches(2)]
+    callback = SemanticGeometry(models.table(), hidden="body", probe=probe)
+    trainer, model = models.trainer(tmp_path, callback, max_steps=5), Validated()
+    torch.manual_seed(1)
+    getattr(models.trainer(tmp_path), way)(model, models.batches(2))
+    state = torch.get_rng_state()
+    torch.manual_seed(1)
+    getattr(trainer, way)(model, models.batches(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    (record,) = callback.history
+    expected = snapshot(model, models.table(), hidden="body", data=probe).figures
+    assert record.step == 0
+    assert dict(record.values) == pytest.approx(dict(expected), nan_ok=True)
+    getattr(trainer, way)(model, models.batches(2))
+    assert len(callback.history) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_without_a_probe_says_what_it_cannot_record(tmp_path):
+    callback = SemanticGeometry(models.table(), hidden="body")
+    trainer = models.trainer(tmp_path, callback)
+    with pytest.warns(UserWarning, match=r"an evaluation has none.*Give probe"):
+        trainer.validate(Validated(), models.batches(2), verbose=False)
+    (record,) = callback.history
+    assert record.values["semgeom_unembedding/rows"] == 12
+    assert math.isnan(record.values["semgeom_hidden.body/rows"])
+
+
+def test_an_evaluated_checkpoint_has_the_step_of_its_weights_and_loggers_get_it(tmp_path):
+    callback = SemanticGeometry(models.table())
+    kept = ModelCheckpoint(tmp_path, filename="kept")
+    options = {"max_steps": 5, "enable_checkpointing": True}
+    models.trainer(tmp_path, callback, kept, **options).fit(models.TinyModel(), models.batches())
+    again, logger = SemanticGeometry(models.table()), CSVLogger(tmp_path / "logs")
+    trainer = models.trainer(tmp_path, again, ModelCheckpoint(tmp_path), logger=logger)
+    trainer.test(Validated(), models.batches(2), ckpt_path=tmp_path / "kept.ckpt", verbose=False)
+    (record,) = again.history
+    assert record.step == 5
+    assert dict(record.values)["semgeom/gap"] == callback.history.records[-1].values["semgeom/gap"]
+    rows = (Path(logger.log_dir) / "metrics.csv").read_text()
+    assert "semgeom_unembedding/gap/colour" in rows
+
+
+def test_evaluations_around_a_fit_leave_its_records_alone(tmp_path):
+    callback = SemanticGeometry(models.table())
     trainer, model = models.trainer(tmp_path, callback, max_steps=5), Validated()
     trainer.validate(model, models.batches(2), verbose=False)
-    trainer.test(model, models.batches(2), verbose=False)
-    assert len(callback.history) == 0
-    assert not list(tmp_path.iterdir())
+    assert len(callback.history) == 1
     trainer.fit(model, models.batches(), models.batches(2))
     records = callback.history.records
+    assert [records[0].step, records[-1].step] == [0, 5]
     trainer.validate(model, models.batches(2), verbose=False)
     trainer.test(model, models.batches(2), verbose=False)
     assert callback.history.records == records
+
+
+class WithoutForward(pl.LightningModule):
+    """Runs its layers in its training step."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = models.TinyModel()
+
+    def training_step(self, batch, batch_idx):
+        return self.model(batch).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_a_probe_of_a_model_without_forward_is_told_what_to_write(tmp_path):
+    callback = SemanticGeometry(models.table(), hidden="model.body", probe=models.batches(2))
+    told = r"probe calls WithoutForward.predict_step\(batch, batch_idx\).*def predict_step"
+    with pytest.raises(ValueError, match=told):
+        models.trainer(tmp_path, callback).fit(WithoutForward(), models.batches())
+    with pytest.raises(ValueError, match=r"WithoutForward has no forward.*forward=lambda"):
+        snapshot(WithoutForward(), models.table(), hidden="model.body", data=models.batches(2))
 
 
 def test_fast_dev_run_captures_and_writes_nothing(tmp_path):

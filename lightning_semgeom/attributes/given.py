@@ -12,6 +12,17 @@ Attributes: TypeAlias = AttributeTable | Mapping[str, Sequence[Any]]
 """A table, or a dict of columns that makes one."""
 
 
+def table_or_file(given: object, file: str | None, whose: str) -> AttributeTable | None:
+    """The table that was given as `attributes`; None where `attributes_file` was given instead.
+
+    Raises:
+        ValueError: if both or none were given, and as `table_of` does.
+    """
+    if (given is None) == (file is None):
+        raise ValueError(f"{whose}: give either attributes or attributes_file, and not both.")
+    return None if given is None else table_of(given, whose, takes_file=True)
+
+
 def table_of(given: object, whose: str, takes_file: bool = False) -> AttributeTable:
     """The table that was given, or the one that a dict of columns or a DataFrame makes.
 

@@ -40,6 +40,8 @@ class PredictCalls:
         self._trainer = trainer
         self._model = model
         self._takes_iterator = self._takes("dataloader_iter", explicit=True)
+        hook = type(model).predict_step
+        self._has_forward = hook is not pl.LightningModule.predict_step or has_forward(model)
 
     @contextmanager
     def predicting(self) -> Iterator[None]:
@@ -63,6 +65,13 @@ class PredictCalls:
 
     def run(self, batch: Any, index: int) -> None:
         """Call `predict_step` on a batch that is prepared."""
+        if not self._has_forward:
+            name = type(self._model).__name__
+            raise ValueError(
+                f"the probe calls {name}.predict_step(batch, batch_idx), which calls forward, and "
+                f"{name} has none. Write one of the two: def predict_step(self, batch, batch_idx): "
+                "return self.model(batch['input_ids'])."
+            )
         strategy, model = self._trainer.strategy, self._model
         wrapped = model if strategy.model is None else strategy.model
         # Only the wrapper's forward gathers what FullyShardedDataParallel has cut.
@@ -77,6 +86,12 @@ class PredictCalls:
 
     def _takes(self, name: str, **options: Any) -> bool:
         return is_param_in_hook_signature(self._model.predict_step, name, **options)
+
+
+def has_forward(model: nn.Module) -> bool:
+    """Whether a module can be called."""
+    missing = (nn.Module.forward, pl.LightningModule.forward)
+    return getattr(model.forward, "__func__", None) not in missing
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
-from lightning_semgeom.capture.calls import evaluating
+from lightning_semgeom.capture.calls import evaluating, has_forward
 
 
 class ForwardCalls:
@@ -43,6 +43,11 @@ class ForwardCalls:
         if self._forward is not None:
             self._forward(self._model, batch)
             return
+        if not has_forward(self._model):
+            raise ValueError(
+                f"{type(self._model).__name__} has no forward to call on data. Give a function "
+                "that calls it: forward=lambda model, batch: model.net(batch['input_ids'])."
+            )
         positional, named = _arguments(self._model, batch)
         self._model(*positional, **named)
 

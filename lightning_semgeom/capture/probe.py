@@ -6,7 +6,7 @@ changes its batch in place sees the same one every time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -102,27 +102,6 @@ class Probe:
         finally:
             self._hidden.disarm()
         return self._hidden.collect(), positions
-
-
-def check_batches(probe: Any, labels: object, argument: str) -> None:
-    """Raise a ValueError where `probe` is one batch and not several.
-
-    Args:
-        probe: what the user gave.
-        labels: where a batch has its labels, which tells a pair of tensors from two batches.
-        argument: its name.
-    """
-    entries = probe if isinstance(probe, tuple | list) else ()
-    is_pair = bool(entries) and all(isinstance(entry, Tensor) for entry in entries)
-    if (
-        isinstance(probe, Mapping | Tensor | str | bytes)
-        or (is_pair and isinstance(labels, int))
-        or not (hasattr(probe, "__iter__") or hasattr(probe, "__getitem__"))
-    ):
-        raise ValueError(
-            f"{argument} must be batches, as a DataLoader or a list has them; a "
-            f"{type(probe).__name__} is one batch: {argument}=[batch]."
-        )
 
 
 def _copied(batch: Any) -> Any:

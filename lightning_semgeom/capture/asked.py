@@ -1,0 +1,53 @@
+"""What is asked for at all: refused at once where it makes no sense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+
+def check_sites(
+    unembedding: bool | str, embedding: bool | str, hidden: Sequence[str], whose: str
+) -> None:
+    """Raise a ValueError where there is no site."""
+    if not (unembedding or embedding or hidden):
+        raise ValueError(
+            f"{whose}: there is nothing to capture: unembedding and embedding are False and hidden "
+            "is empty."
+        )
+
+
+def check_least(whose: str, **given: tuple[int | None, int]) -> None:
+    """Raise a ValueError where one of several (number or None, least) is too small."""
+    for argument, (value, least) in given.items():
+        if value is not None and value < least:
+            raise ValueError(f"{whose}: {argument} must be {least} or more: {value}.")
+
+
+def check_name(name: str, whose: str) -> None:
+    """Raise a ValueError unless `name` can be the root of keys."""
+    if not name or "/" in name:
+        raise ValueError(f"{whose}: name must be a word without a slash: {name!r}.")
+
+
+def check_batches(given: Any, labels: object, argument: str) -> None:
+    """Raise a ValueError where `given` is one batch and not several.
+
+    Args:
+        given: what the user gave.
+        labels: where a batch has its labels, which tells a pair of tensors from two batches.
+        argument: its name.
+    """
+    entries = given if isinstance(given, tuple | list) else ()
+    is_pair = bool(entries) and all(isinstance(entry, Tensor) for entry in entries)
+    if (
+        isinstance(given, Mapping | Tensor | str | bytes)
+        or (is_pair and isinstance(labels, int))
+        or not (hasattr(given, "__iter__") or hasattr(given, "__getitem__"))
+    ):
+        raise ValueError(
+            f"{argument} must be batches, as a DataLoader or a list has them; a "
+            f"{type(given).__name__} is one batch: {argument}=[batch]."
+        )
