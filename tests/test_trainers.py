@@ -149,7 +149,8 @@ def test_an_evaluated_checkpoint_has_the_step_of_its_weights_and_loggers_get_it(
     options = {"max_steps": 5, "enable_checkpointing": True}
     models.trainer(tmp_path, callback, kept, **options).fit(models.TinyModel(), models.batches())
     again, logger = SemanticGeometry(models.table()), CSVLogger(tmp_path / "logs")
-    trainer = models.trainer(tmp_path, again, ModelCheckpoint(tmp_path), logger=logger)
+    evaluated = {"logger": logger, "enable_checkpointing": True}
+    trainer = models.trainer(tmp_path, again, ModelCheckpoint(tmp_path), **evaluated)
     trainer.test(Validated(), models.batches(2), ckpt_path=tmp_path / "kept.ckpt", verbose=False)
     (record,) = again.history
     assert record.step == 5
