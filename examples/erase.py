@@ -17,9 +17,7 @@ from many_runs import markdown, quiet_trainer, spread
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
-from lightning_semgeom import attribute_similarity
-from lightning_semgeom.capture.activations import HiddenCapture
-from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom import attribute_similarity, snapshot
 from lightning_semgeom.settings import latent
 from lightning_semgeom.settings.recipe import CLASSES
 
@@ -32,11 +30,12 @@ CODES = TABLE.codes[:: latent.CONTEXTS].repeat_interleave(FRESH, dim=0)
 def captured(model, tokens):
     """Features [n, 64] at the last position, and the labels that the model predicts."""
     batch = {"tokens": tokens, "labels": torch.arange(len(tokens))}
-    capture = HiddenCapture({"features": model.final_norm}, LabelReader("labels", "last", False))
-    capture.arm(batch, Share(limit=len(tokens)))
+    found = snapshot(
+        model, TABLE, unembedding=False, hidden="final_norm", data=[batch], positions="last"
+    )
     with torch.no_grad():
         predicted = model(batch)[:, :CLASSES].argmax(1)
-    return capture.collect()["features"].rows, predicted
+    return found.rows("hidden.final_norm")[0], predicted
 
 
 def figures(model, rows, test_on, erase):
