@@ -230,8 +230,10 @@ def test_it_is_shown_as_text_as_a_frame_and_as_grams():
     assert [*frame.index] == [(s, a) for s in found.sites for a in ("colour", "size")]
     assert frame.loc[("embedding", "size"), "z"] == found.figures["semgeom_embedding/z/size"]
     assert frame.loc["embedding", "asymmetry"].nunique() == 1
-    assert len(found.plot().axes) == 3  # two Grams and a scale
-    assert found.plot("embedding").axes[0].get_title() == "embedding"
+    _, axes = found.plot()
+    assert [axis.get_title() for axis in axes] == ["unembedding", "embedding"]
+    _, axes = found.plot("embedding")
+    assert [axis.get_title() for axis in axes] == ["embedding"]
     for look in (found.plot, found.picture, found.rows):
         with pytest.raises(KeyError, match=r"no site 'head'.*there are unembedding, embedding"):
             look("head")

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
 from lightning_semgeom.record.picture import SitePicture
@@ -136,8 +138,11 @@ class Snapshot:
             )
         return held.rows, held.labels
 
-    def plot(self, site: str | None = None) -> Figure:
+    def plot(self, site: str | None = None) -> tuple[Figure, np.ndarray]:
         """The Gram of one site, or those of all side by side (needs matplotlib).
+
+        Returns:
+            The figure, and the axes `[sites]` of its Grams.
 
         Raises:
             KeyError: if there is no such site; the message lists those that there are.
@@ -145,8 +150,10 @@ class Snapshot:
         from lightning_semgeom.show.plots.grams import draw_gram, gram_row
 
         if site is not None:
-            return draw_gram(self.picture(site), site)[0]
-        return gram_row([(name, one.picture) for name, one in self.found.items()])
+            figure, axis = draw_gram(self.picture(site), site)
+            return figure, np.array([axis])
+        figure = gram_row([(name, one.picture) for name, one in self.found.items()])
+        return figure, np.array(figure.axes[: len(self.found)])
 
     def save(self, folder: str | Path, step: int = 0) -> History:
         """Write it as a history of one record, with pictures; `History.load` reads it.

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from lightning_semgeom import AttributeTable, SemanticGeometry
+from lightning_semgeom import (
+    AttributeTable,
+    History,
+    SemanticGeometry,
+    attribute_similarity,
+    snapshot,
+)
 from tests import models
+from tests.attributes.vocabularies import LINES, byte_level
 from tests.families.models import FAMILIES, TOKENS, Tuned, loader
 
 transformers = pytest.importorskip("transformers")
@@ -28,7 +35,7 @@ def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", small_tokenizer)
     gpt2 = FAMILIES["gpt2"]
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (lines,) = (block for block in blocks if "AutoTokenizer" in block)
+    (lines,) = (block for block in blocks if "AutoTokenizer" in block and "Trainer(" in block)
     assert len(lines.splitlines()) == 5
     names = {
         "AutoTokenizer": transformers.AutoTokenizer,
@@ -48,3 +55,41 @@ def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
     values = semgeom.history.records[-2].values
     assert values["semgeom_unembedding/rows"] == TOKENS
     assert isfinite(values["semgeom_hidden.model.transformer.h.1/gap/space"])
+
+
+def test_one_look_at_a_saved_model_of_transformers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = byte_level()
+    saved = FAMILIES["gpt2"].make(rows=tokenizer.get_vocab_size())
+    saved.save_pretrained("model")
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained("model")
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (lines,) = (block for block in blocks if "found.to_pandas()" in block)
+    names = {"path": "model", "texts": LINES[:5]}
+    exec(lines, names)
+    found, frame, history = names["found"], names["frame"], History.load("looks/final")
+    layers = [f"hidden.transformer.h.{layer}" for layer in (0, 1)]
+    assert found.sites == history.sites == ["unembedding", *layers]
+    assert len(names["rows"]) == sum(len(batch["input_ids"][0]) - 1 for batch in names["batches"])
+    words = frame.loc[("unembedding", "space")]
+    table = AttributeTable.surface(tokenizer)
+    expected = attribute_similarity(saved.lm_head.weight, table)["gap"]
+    assert words["gap"] == pytest.approx(float(expected[table.names.index("space")]), rel=1e-5)
+
+
+def test_the_loop_of_looks_in_the_readme_follows_phases(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (lines,) = (block for block in blocks if "history.append(snapshot(" in block)
+    model, steps = models.StagedModel(), iter(range(1, 200))
+    names = {
+        "History": History,
+        "snapshot": snapshot,
+        "model": model,
+        "table": model.table(),
+        "batches": range(120),
+        "train": lambda model, batch: model.set_head(next(steps)),
+    }
+    exec(lines, names)
+    milestones = names["history"].milestones("unembedding", "colour")
+    assert milestones.peak_step == model.PEAK
+    assert milestones.collapse_step is not None
