@@ -166,7 +166,7 @@ FAULTS = {
         "a record is not written.\n  history: ", trainer={"default_root_dir": "/dev/null"}
     ),
     "a probe batch of another shape": Fault(
-        "hidden.body: ValueError: 1 of 4 probe batches are left out; the first of them because of "
+        "hidden.body: ValueError: 1 of 4 batches are left out; the first of them because of "
         "IndexError: position 6 is past the last one, 5",
         LessContext,
         {"probe": probe()},

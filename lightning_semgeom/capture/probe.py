@@ -135,7 +135,7 @@ def _joined(parts: Sequence[HiddenRows | Exception], limit: int) -> HiddenRows |
     if not faults:
         return HiddenRows.joined(found, limit)
     lacks = ValueError(
-        f"{len(faults)} of {len(parts)} probe batches are left out; the first of them because of "
+        f"{len(faults)} of {len(parts)} batches are left out; the first of them because of "
         f"{type(faults[0]).__name__}: {faults[0]}"
     )
     return HiddenRows.joined(found, limit, lacks)

@@ -60,7 +60,7 @@ def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
 def test_one_look_at_a_saved_model_of_transformers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tokenizer = byte_level()
-    saved = FAMILIES["gpt2"].make(rows=tokenizer.get_vocab_size())
+    saved = FAMILIES["gpt2"].make(rows=tokenizer.get_vocab_size(), n_positions=64)
     saved.save_pretrained("model")
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained("model")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
