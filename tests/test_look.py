@@ -206,9 +206,7 @@ def test_what_does_not_fit_is_told(options, text):
 
 def test_a_batch_that_fails_and_figures_that_are_missing_are_told():
     options = {"unembedding": False, "hidden": "body"}
-    with pytest.warns(
-        UserWarning, match="figures of hidden.body are missing. 1 of 2 batches"
-    ):
+    with pytest.warns(UserWarning, match="figures of hidden.body are missing. 1 of 2 batches"):
         snapshot(
             models.TinyModel(), models.table(), data=[BATCHES[0], {"labels": LABELS}], **options
         )

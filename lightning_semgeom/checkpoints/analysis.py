@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.checkpoints.contents import Contents
 from lightning_semgeom.checkpoints.names import find_tensor, site_of
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
@@ -80,8 +81,8 @@ def analyze(
     folders = {} if folder is None else {NAME: Path(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
     found = analyze_with(paths, {NAME: table}, tensor, folders)
-    for fault in found.faults:
-        warnings.warn(fault, stacklevel=2)
+    for told in (*found.faults, *found.notes):
+        warnings.warn(told, stacklevel=2)
     return found.histories[NAME]
 
 
@@ -93,6 +94,8 @@ class Analysis:
     """By the name of the table that they were measured with."""
     faults: list[str]
     """What was wrong, one line each."""
+    notes: list[str]
+    """What may be wrong and was measured all the same, one line each."""
 
 
 def analyze_with(
@@ -119,13 +122,15 @@ def analyze_with(
     row_ids = torch.arange(num_rows)
     plans = {name: plan_site(table, row_ids, _GRAM_SIZE) for name, table in tables.items()}
     recorders = {name: Recorder(name, [site], table.names) for name, table in tables.items()}
-    faults = _Faults()
+    faults, contents = _Faults(), Contents()
     checkpoints = _by_step(find_checkpoints(map(Path, paths)), tensor, num_rows, faults)
     for step, checkpoint in tqdm(sorted(checkpoints.items()), unit="checkpoint", disable=None):
-        found = attempted(_measured, checkpoint, tensor, plans)
-        if isinstance(found, Exception):
-            faults.add(checkpoint, found)
+        rows = attempted(_rows, checkpoint, tensor, num_rows)
+        found = attempted(_measured, rows, plans)
+        if isinstance(rows, Exception) or isinstance(found, Exception):
+            faults.add(checkpoint, next(f for f in (rows, found) if isinstance(f, Exception)))
             continue
+        contents.add(step, rows)
         for name, recorder in recorders.items():
             if not len(recorder.history) and name in folders:
                 recorder.history.open(folders[name])
@@ -136,7 +141,7 @@ def analyze_with(
     histories = {name: recorder.history for name, recorder in recorders.items()}
     if not all(map(len, histories.values())):
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return Analysis(histories, faults.lines)
+    return Analysis(histories, faults.lines, contents.notes())
 
 
 class _Faults:
@@ -223,11 +228,7 @@ def _are_numbered(path: Path, other: Path) -> bool:
     return ours is not None and theirs is not None and ours[1] == theirs[1]
 
 
-def _measured(
-    checkpoint: Checkpoint, tensor: str | None, plans: Mapping[str, SitePlan]
-) -> dict[str, Measurement]:
-    num_rows = len(next(iter(plans.values())).table)
-    rows = _rows(checkpoint, tensor, num_rows)
+def _measured(rows: Tensor, plans: Mapping[str, SitePlan]) -> dict[str, Measurement]:
     return {name: measure(rows, plan) for name, plan in plans.items()}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
-from lightning_semgeom.commands.arguments import tokenizer_file
+from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
 from lightning_semgeom.show.plots import timeline
 from lightning_semgeom.show.report.folders import CONTROL
@@ -29,6 +29,8 @@ class AnalysisRun:
     """The same with shuffled attributes."""
     faults: list[str]
     """What was wrong with checkpoints, one line each."""
+    notes: list[str]
+    """What may be wrong with them, one line each."""
 
 
 def run_analysis(
@@ -52,7 +54,8 @@ def run_analysis(
     control = NAME + CONTROL
     tables = {NAME: table, control: table.shuffled(_CONTROL_SEED)}
     found = analyze_with(paths, tables, tensor, {name: out / name for name in tables})
-    run = AnalysisRun(found.histories[NAME], found.histories[control], found.faults)
+    histories = (found.histories[NAME], found.histories[control])
+    run = AnalysisRun(*histories, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
     picture.savefig(out / "timeline.png", dpi=110)
     write_report(find_runs([out / NAME]), out / "report.html")
@@ -62,30 +65,42 @@ def run_analysis(
 def attributes_of(
     named: str,
     tokenizer: Path | None,
+    wordnet: Path,
     min_count: int | None = None,
     threshold: float | None = None,
     quantile: float | None = None,
 ) -> AttributeTable:
-    """The table of a file, or one that a tokenizer's vocabulary gives: `surface` or `python`.
+    """The table of files, and of what a tokenizer's vocabulary gives, all joined.
 
     The arguments are as `arguments.check_analyze` lets them pass.
 
     Args:
-        named: path of the file, or one of the two words.
+        named: paths of files, `surface`, `python` or `wordnet`, joined by commas.
         tokenizer: path of a tokenizer.json, or of a folder with one.
+        wordnet: folder of a WordNet database.
         min_count: fewest rows of a value; None: as the maker of the table has it.
         threshold: where to cut a file's columns of numbers.
         quantile: at which quantile to cut them instead.
 
     Raises:
         FileNotFoundError: if a file is not there.
-        ValueError: if a file cannot be read, or there is nothing to cut.
+        ValueError: if a file cannot be read, there is nothing to cut, or an attribute is in two.
     """
-    makers = {"surface": AttributeTable.surface, "python": AttributeTable.python_tokens}
     vocabulary = None if tokenizer is None else _tokenizer(tokenizer)
-    if named in makers:
-        return makers[named](vocabulary, **({} if min_count is None else {"min_count": min_count}))
-    return AttributeTable.from_file(named, vocabulary, min_count or 1, threshold, quantile)
+    fewest = {} if min_count is None else {"min_count": min_count}
+
+    def made(part: str) -> AttributeTable:
+        match part:
+            case "surface":
+                return AttributeTable.surface(vocabulary, **fewest)
+            case "python":
+                return AttributeTable.python_tokens(vocabulary, **fewest)
+            case "wordnet":
+                return AttributeTable.wordnet(vocabulary, wordnet, **fewest)
+        return AttributeTable.from_file(part, vocabulary, min_count or 1, threshold, quantile)
+
+    first, *others = map(made, attribute_parts(named))
+    return first.joined(*others)
 
 
 def _tokenizer(path: Path) -> Any:

@@ -16,8 +16,13 @@ from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
 
-VOCABULARY = ("surface", "python")
+VOCABULARY = ("surface", "python", "wordnet")
 """What stands for a file of attributes where a tokenizer is given."""
+
+
+def attribute_parts(attributes: str) -> list[str]:
+    """The files and words of `--attributes`, which commas join; a file may have one in its name."""
+    return [attributes] if Path(attributes).is_file() else attributes.split(",")
 
 
 def check_demo(setting: str, text: str | None, out: Path) -> None:
@@ -33,26 +38,31 @@ def check_analyze(
     paths: Sequence[Path],
     attributes: str,
     tokenizer: Path | None,
+    wordnet: Path,
     threshold: float | None,
     quantile: float | None,
     out: Path,
 ) -> None:
     """Raise a ValueError or an OSError for what `analyze` cannot take."""
-    is_named, is_cut = attributes in VOCABULARY, threshold is not None or quantile is not None
-    if is_named and tokenizer is None:
+    parts = attribute_parts(attributes)
+    named, asked = [part for part in parts if part in VOCABULARY], f"--attributes {attributes}"
+    if named and tokenizer is None:
+        raise ValueError(f"{asked} is about a vocabulary: give its --tokenizer, too.")
+    if len(named) == len(parts) and (threshold is not None or quantile is not None):
         raise ValueError(
-            f"--attributes {attributes} is about a vocabulary: give its --tokenizer, too."
-        )
-    if is_named and is_cut:
-        raise ValueError(
-            f"--attributes {attributes} has no columns of numbers: --threshold and --quantile cut "
-            "those of a file."
+            f"{asked} has no columns of numbers: --threshold and --quantile cut those of a file."
         )
     Cut.of(threshold, quantile)
     if tokenizer is not None:
         tokenizer_file(tokenizer)
-    if not is_named:
-        delimited.check_is_there(Path(attributes))
+    for part in parts:
+        if part not in VOCABULARY:
+            delimited.check_is_there(Path(part))
+    if "wordnet" in named and not wordnet.is_dir():
+        raise FileNotFoundError(
+            f"no WordNet database at '{wordnet}': --wordnet says where one is (Debian: apt-get "
+            "install wordnet-base)."
+        )
     for path in paths:
         checkpoints.check_is_there(path)
     _check_out_folder(out)

@@ -139,14 +139,21 @@ def _add_analyze(commands: _Commands) -> None:
         metavar="FILE",
         required=True,
         help="CSV or TSV file that says which row has which value of which attribute; or, with "
-        "--tokenizer, a file about words, or 'surface' or 'python': what each token looks like, "
-        "or is in Python source",
+        "--tokenizer, a file about words, or 'surface', 'python' or 'wordnet': what each token "
+        "looks like, is in Python source, or means; several are joined by commas",
     )
     parser.add_argument(
         "--tokenizer",
         metavar="PATH",
         type=Path,
         help="tokenizer.json of the model, or the folder that has it",
+    )
+    parser.add_argument(
+        "--wordnet",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("/usr/share/wordnet"),
+        help="of a WordNet 3 database (default: /usr/share/wordnet)",
     )
     cuts = parser.add_mutually_exclusive_group()
     cuts.add_argument(
@@ -165,7 +172,7 @@ def _add_analyze(commands: _Commands) -> None:
         "--min-count",
         metavar="ROWS",
         type=_positive,
-        help="fewest rows of a value; rarer ones are left out (default: 1; surface, python: 5)",
+        help="fewest rows of a value; rarer ones are left out (default: 1 in files, else 5)",
     )
     parser.add_argument(
         "--tensor",
@@ -184,19 +191,20 @@ def _analyze(chosen: argparse.Namespace) -> int:
     first = chosen.paths[0]
     out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
     cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
-    check_analyze(chosen.paths, chosen.attributes, chosen.tokenizer, **cut, out=out)
+    about = (chosen.attributes, chosen.tokenizer, chosen.wordnet)
+    check_analyze(chosen.paths, *about, **cut, out=out)
     from lightning_semgeom.commands.analyze import attributes_of, run_analysis
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        table = attributes_of(chosen.attributes, chosen.tokenizer, chosen.min_count, **cut)
+        table = attributes_of(*about, chosen.min_count, **cut)
     for warning in told:
         print(f"lightning-semgeom: {warning.message}", file=sys.stderr)
     if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
     run = run_analysis(chosen.paths, table, chosen.tensor, out)
-    for fault in run.faults:
-        print(f"lightning-semgeom: {fault}", file=sys.stderr)
+    for line in (*run.faults, *run.notes):
+        print(f"lightning-semgeom: {line}", file=sys.stderr)
     _tell(run.history, run.control)
     print(f"Pictures and histories of {len(run.history)} checkpoints: {out}")
     print(f"Open in a browser: {out / 'report.html'}")

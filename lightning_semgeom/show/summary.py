@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isnan
+from dataclasses import dataclass, fields
+from math import isnan, nan
 
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.record import Milestones
@@ -130,4 +130,23 @@ def sentence(history: History, control: History | None = None) -> str:
         told.append(
             f"{alarms} shuffled curves emerged, too" if alarms else "shuffled attributes never did"
         )
-    return f"In the {site}, {'; '.join(told) or 'no gap is defined'}."
+    same = "".join(
+        f" Steps {', '.join(map(str, steps[:-1]))} and {steps[-1]} have the same figures to the "
+        "bit: their weights may be copies."
+        for steps in identical_steps(history)
+    )
+    return f"In the {site}, {'; '.join(told) or 'no gap is defined'}.{same}"
+
+
+def identical_steps(history: History) -> list[list[int]]:
+    """Groups of steps at which every figure of every site was the same to the bit."""
+    # What is known of the steps before is another at each step.
+    of_run = {"phase", "asymmetry_peak_step", *(found.name for found in fields(Milestones))}
+    measured = [key for key in history.keys if key.split("/")[1] not in of_run]
+    found: dict[tuple[float, ...], list[int]] = {}
+    for record in history:
+        figures = tuple(record.values.get(key, nan) for key in measured)
+        known = tuple(0.0 if isnan(figure) else figure for figure in figures)
+        if any(known):
+            found.setdefault(known, []).append(record.step)
+    return [steps for steps in found.values() if len(steps) > 1]

@@ -7,36 +7,14 @@ import pytest
 from lightning_semgeom import AttributeTable
 from lightning_semgeom.attributes.wordnet import supersenses
 from tests.attributes import vocabularies
+from tests.attributes.small_wordnet import written
 
 DEBIAN = Path("/usr/share/wordnet")
-LICENCE = "  1 This software and database is being provided to you.  \n"
-# Numbers of lexicographer files from lexnames(5WN): 05 animal, 17 object, 15 location, 38 motion.
-DATA = {
-    "noun": [("00000101", 5, "dog"), ("00000202", 5, "cat"), ("00000303", 17, "river"),
-             ("00000404", 15, "Paris"), ("00000505", 5, "bird"), ("00000606", 17, "bird")],
-    "verb": [("00000707", 38, "saw"), ("00000808", 38, "dog")],
-    "adj": [("00000909", 0, "near")],
-    "adv": [("00001010", 2, "near"), ("00001111", 2, "far")],
-}  # fmt: skip
-INDEX = {
-    "noun": [
-        "dog n 1 2 @ ~ 1 1 00000101", "cat n 1 0 1 0 00000202", "river n 1 1 @ 1 1 00000303",
-        "paris n 1 1 @ 1 0 00000404", "bird n 2 1 @ 2 1 00000505 00000606",
-        "hot_dog n 1 1 @ 1 0 00000101",
-    ],
-    "verb": ["saw v 1 1 @ 1 1 00000707", "dog v 1 0 1 0 00000808"],
-    "adj": ["near a 1 0 1 1 00000909"],
-    "adv": ["near r 1 0 1 1 00001010", "far r 1 0 1 1 00001111"],
-}  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path):
-    for part, synsets in DATA.items():
-        lines = [f"{offset} {lex:02d} n 01 {word} 0 000 | gloss" for offset, lex, word in synsets]
-        (tmp_path / f"data.{part}").write_text(LICENCE + "\n".join(lines) + "\n")
-        (tmp_path / f"index.{part}").write_text(LICENCE + "  \n".join(INDEX[part]) + "  \n")
-    return tmp_path
+    return written(tmp_path)
 
 
 def test_each_single_word_has_the_supersenses_of_all_its_senses(folder):

@@ -93,7 +93,7 @@ def test_phases_and_milestones_are_a_live_run_s_where_all_its_captures_were_save
 
 
 def test_history_and_pictures_are_written_and_what_was_there_is_put_aside(tmp_path):
-    save(tmp_path / "run/step-5.pt")
+    save(tmp_path / "run/step-5.pt", head(5))
     out = tmp_path / "out"
     assert analyze(tmp_path / "run", models.table()).folder is None
     assert not out.exists()

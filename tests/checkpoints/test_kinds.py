@@ -24,6 +24,9 @@ from tests.distributed import models as distributed_models
 from tests.distributed.launch import launch
 from tests.figures import assert_same
 
+# Files of several kinds have the same head, which is told and no fault here.
+pytestmark = pytest.mark.filterwarnings("ignore:steps .* have bit-identical weights")
+
 
 def assert_gives(path, weight, tensor=None, site="unembedding"):
     (record,) = analyze(path, models.table(), tensor)

@@ -12,6 +12,9 @@ from lightning_semgeom.checkpoints.runs import find_checkpoints
 from tests import models
 from tests.checkpoints.files import figures, head, save
 
+# Files of several kinds have the same head, which is told and no fault here.
+pytestmark = pytest.mark.filterwarnings("ignore:steps .* have bit-identical weights")
+
 EMBEDDING, HEAD = {"embed_tokens.weight": head(1)}, {"lm_head.weight": head()}
 
 

@@ -6,9 +6,11 @@ import matplotlib.image
 import pytest
 
 from lightning_semgeom import AttributeTable, History
+from lightning_semgeom.commands.analyze import attributes_of
 from lightning_semgeom.commands.cli import main
 from tests import models
 from tests.attributes import vocabularies
+from tests.attributes.small_wordnet import written
 from tests.checkpoints.files import head, save
 from tests.warm import python
 
@@ -106,6 +108,34 @@ def test_analyze_takes_attributes_from_a_vocabulary(tmp_path, capsys):
         told = capsys.readouterr().out.splitlines()
         found = [line.split()[1] for line in told if line.startswith("unembedding")]
         assert found[: len(names)] == [*names]
+
+
+def test_several_kinds_of_attributes_are_joined_by_commas(tmp_path, capsys):
+    vocabulary = vocabularies.byte_level()
+    vocabulary.save(str(tmp_path / "tokenizer.json"))
+    file = tmp_path / "a,b.tsv"  # a comma in the name of a file that is there
+    file.write_text("word\tattribute\tvalue\ndog\tanimal\tyes\nthe\tanimal\tno\n")
+    wordnet = written(tmp_path)
+
+    def made(named, **options):
+        return attributes_of(named, tmp_path, wordnet, **options)
+
+    joined = made("wordnet,python,surface", min_count=1)
+    expected = AttributeTable.wordnet(vocabulary, wordnet, min_count=1).joined(
+        AttributeTable.python_tokens(vocabulary, min_count=1),
+        AttributeTable.surface(vocabulary, min_count=1),
+    )
+    assert joined == expected
+    assert made(str(file)).names == ("animal",)
+    assert made("python").values == AttributeTable.python_tokens(vocabulary).values
+    with pytest.raises(ValueError, match="kind"):
+        made("python,python")
+    save(tmp_path / "step-1.pt", head(rows=vocabulary.get_vocab_size()))
+    asked = ("analyze", tmp_path / "step-1.pt", "--tokenizer", tmp_path, "--attributes")
+    assert main_of(*asked, "wordnet,python", "--wordnet", tmp_path / "none") == 2
+    assert f"no WordNet database at '{tmp_path}/none'" in capsys.readouterr().err
+    assert main_of(*asked, "surface,none.csv") == 2
+    assert "no attribute file at 'none.csv'" in capsys.readouterr().err
 
 
 def test_analyze_cuts_numbers_and_leaves_out_rare_values(tmp_path, capsys):
