@@ -8,27 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.contents import Contents
-from lightning_semgeom.checkpoints.names import find_tensor, site_of
+from lightning_semgeom.checkpoints.given import GivenSteps
+from lightning_semgeom.checkpoints.names import site_of
+from lightning_semgeom.checkpoints.reading import Faults, measured, rows_of, site_plans
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.kinds import checked_kinds
-from lightning_semgeom.measure.figures import Measurement
-from lightning_semgeom.measure.plan import SitePlan, plan_site
-from lightning_semgeom.measure.site import measure
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.recorder import Recorder
 
 NAME = "semgeom"
-_GRAM_SIZE = 96  # as a live run's
 _LAST_NUMBER = re.compile(r"(.*?(?<!-v))\d+")  # Lightning adds -v1 to names that are taken
 
 
@@ -38,6 +34,7 @@ def analyze(
     attributes: Attributes,
     tensor: str | None = None,
     folder: str | Path | None = None,
+    steps: Mapping[str, int] | None = None,
 ) -> History:
     """Measure the checkpoints of a run that is over, as SemanticGeometry measures a live one.
 
@@ -57,11 +54,13 @@ def analyze(
             head is tied and absent. An input embedding that is named gives the site `embedding`,
             all else `unembedding`.
         folder: where to write history and pictures; None: nowhere.
+        steps: the step of checkpoints whose names tell none, or another: by the name of the file or
+            folder, with or without its ending, or by its path.
 
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds no checkpoint.
         ValueError: if no checkpoint can be read, or two that differ have one step; the message says
-            which, and why. And if `attributes` is neither
+            which, and why. If `steps` has a name that none has, and if `attributes` is neither
             an AttributeTable nor a dict.
 
     Example:
@@ -80,7 +79,7 @@ def analyze(
     table = table_of(attributes, "analyze")
     folders = {} if folder is None else {NAME: Path(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
-    found = analyze_with(paths, {NAME: table}, tensor, folders)
+    found = analyze_with(paths, {NAME: table}, tensor, folders, steps)
     for told in (*found.faults, *found.notes):
         warnings.warn(told, stacklevel=2)
     return found.histories[NAME]
@@ -103,6 +102,7 @@ def analyze_with(
     tables: Mapping[str, AttributeTable],
     tensor: str | None,
     folders: Mapping[str, Path],
+    steps: Mapping[str, int] | None = None,
 ) -> Analysis:
     """Measure with several tables of one length; each tensor is read once.
 
@@ -111,6 +111,7 @@ def analyze_with(
         tables: by the name that is the root of all keys.
         tensor: as for `analyze`.
         folders: where to write, for the names whose history is to be on disk.
+        steps: as for `analyze`.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -119,17 +120,18 @@ def analyze_with(
     if not paths:
         raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
     site, num_rows = site_of(tensor), len(next(iter(tables.values())))
-    row_ids = torch.arange(num_rows)
-    plans = {name: plan_site(table, row_ids, _GRAM_SIZE) for name, table in tables.items()}
+    plans = site_plans(tables)
     recorders = {name: Recorder(name, [site], table.names) for name, table in tables.items()}
-    faults, contents = _Faults(), Contents()
-    checkpoints = _by_step(find_checkpoints(map(Path, paths)), tensor, num_rows, faults)
+    faults, contents = Faults(), Contents()
+    found_there, given = find_checkpoints(map(Path, paths)), GivenSteps(steps or {})
+    given.check_known(found_there)
+    checkpoints = _by_step(found_there, given, tensor, num_rows, faults)
     for step, checkpoint in tqdm(sorted(checkpoints.items()), unit="checkpoint", disable=None):
-        rows = attempted(_rows, checkpoint, tensor, num_rows)
-        found = attempted(_measured, rows, plans)
-        if isinstance(rows, Exception) or isinstance(found, Exception):
-            faults.add(checkpoint, next(f for f in (rows, found) if isinstance(f, Exception)))
+        read = attempted(measured, checkpoint, tensor, plans)
+        if isinstance(read, Exception):
+            faults.add(checkpoint, read)
             continue
+        rows, found = read
         contents.add(step, rows)
         for name, recorder in recorders.items():
             if not len(recorder.history) and name in folders:
@@ -144,37 +146,17 @@ def analyze_with(
     return Analysis(histories, faults.lines, contents.notes())
 
 
-class _Faults:
-    """What was wrong with which checkpoint, in words."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self._flaws: set[str] = set()
-
-    def add(self, checkpoint: Checkpoint, fault: Exception) -> None:
-        if isinstance(fault, ModuleNotFoundError):  # of no checkpoint: all of its kind need it
-            raise fault
-        named = "" if isinstance(fault, CheckpointError) else f"{type(fault).__name__}: "
-        self.lines.append(f"{checkpoint}: {named}{' '.join(str(fault).split())}")
-
-    def add_flaw(self, checkpoint: Checkpoint, found: Measurement) -> None:
-        """Tell why figures are NaN; as in a live run, once."""
-        if found.flaw is not None and found.flaw.kind not in self._flaws:
-            self._flaws.add(found.flaw.kind)
-            self.lines.append(f"{checkpoint}: figures are missing. {found.flaw}")
-
-    def short(self, limit: int = 3) -> str:
-        rest = f" And {len(self.lines) - limit} more." if len(self.lines) > limit else ""
-        return " ".join(self.lines[:limit]) + rest
-
-
 def _by_step(
-    checkpoints: Sequence[Checkpoint], tensor: str | None, num_rows: int, faults: _Faults
+    checkpoints: Sequence[Checkpoint],
+    given: GivenSteps,
+    tensor: str | None,
+    num_rows: int,
+    faults: Faults,
 ) -> dict[int, Checkpoint]:
     """One checkpoint for each step; copies of the same weights, as last.ckpt is one, count once."""
     by_step: dict[int, list[Checkpoint]] = {}
     for checkpoint in checkpoints:
-        step = attempted(checkpoint.step)
+        step = attempted(given.of, checkpoint)
         if isinstance(step, Exception):
             faults.add(checkpoint, step)
         else:
@@ -188,7 +170,7 @@ def _one_of(
     step: int,
     tensor: str | None,
     num_rows: int,
-    faults: _Faults,
+    faults: Faults,
 ) -> Checkpoint | None:
     """The first that can be read, of checkpoints of one step."""
     if len(checkpoints) == 1:
@@ -196,7 +178,7 @@ def _one_of(
     found: Checkpoint | None = None
     unread = []
     for checkpoint in checkpoints:
-        rows = attempted(_rows, checkpoint, tensor, num_rows)
+        rows = attempted(rows_of, checkpoint, tensor, num_rows)
         if isinstance(rows, Exception):
             faults.add(checkpoint, rows)
             unread.append(checkpoint)
@@ -226,17 +208,3 @@ def _are_numbered(path: Path, other: Path) -> bool:
         return False
     ours, theirs = (_LAST_NUMBER.fullmatch(p.stem) for p in (path, other))
     return ours is not None and theirs is not None and ours[1] == theirs[1]
-
-
-def _measured(rows: Tensor, plans: Mapping[str, SitePlan]) -> dict[str, Measurement]:
-    return {name: measure(rows, plan) for name, plan in plans.items()}
-
-
-def _rows(checkpoint: Checkpoint, tensor: str | None, num_rows: int) -> Tensor:
-    """The first `num_rows` rows of the tensor."""
-    opened = checkpoint.open()
-    name = find_tensor(opened.shapes, tensor, num_rows, opened.untied)
-    rows = opened.read(name, num_rows)
-    if not rows.is_floating_point() or rows.element_size() < 2:
-        raise CheckpointError(f"'{name}' is {rows.dtype}; expected floats of 16 bits or more.")
-    return rows

@@ -27,7 +27,7 @@ from lightning_semgeom.checkpoints.sharded import (
     step_in_sharded,
 )
 from lightning_semgeom.checkpoints.steps import named_step
-from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
+from lightning_semgeom.checkpoints.tensors import NoStepError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
 
 
@@ -71,7 +71,8 @@ class Checkpoint:
         Hub's cache the name of a revision stands for the folder that is called by its hash.
 
         Raises:
-            CheckpointError: if it tells no step, or cannot be read.
+            NoStepError: if it tells no step.
+            CheckpointError: if it cannot be read.
         """
         root, path = Path(abspath(self.root)), Path(abspath(self.path))
         inner, repository = path.relative_to(root).parts, hub.repository_of(path)
@@ -87,9 +88,10 @@ class Checkpoint:
         if step is None and repository is not None:
             hub.raise_for_unnamed(self.revision)
         if step is None:
-            raise CheckpointError(
+            raise NoStepError(
                 "it tells no step, neither by its name nor inside. Put it into the name of the "
-                "file or of its folder, as in step-100."
+                "file or of its folder, as in step-100, or say it: --step-of NAME=STEP, "
+                "analyze(steps={NAME: STEP})."
             )
         return step
 

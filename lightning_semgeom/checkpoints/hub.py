@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightning_semgeom.checkpoints.steps import named_step
-from lightning_semgeom.checkpoints.tensors import CheckpointError
+from lightning_semgeom.checkpoints.tensors import CheckpointError, NoStepError
 
 SNAPSHOTS = "snapshots"  # has one folder for each revision
 _REFS, _BLOBS = "refs", "blobs"
@@ -74,14 +74,14 @@ def raise_for_unnamed(revision: str | None) -> NoReturn:
     """Tell how a snapshot gets a step.
 
     Raises:
-        CheckpointError: always.
+        NoStepError: always.
     """
     known = (
         "no file in refs names it"
         if revision is None
         else f"its name in refs, '{revision}', tells no step"
     )
-    raise CheckpointError(
+    raise NoStepError(
         f"it is a snapshot in the Hub's cache, called by its commit, and {known}. Download it by "
         "the branch of its step, as in revision='step1000', or write its hash into a file "
         "refs/step1000 beside snapshots."

@@ -13,6 +13,10 @@ class CheckpointError(ValueError):
     """What is wrong with a checkpoint, in words that go on after its path."""
 
 
+class NoStepError(CheckpointError):
+    """A checkpoint that tells no step."""
+
+
 @dataclass(frozen=True)
 class Tensors:
     """The tensors of a checkpoint; none is read before it is asked for."""

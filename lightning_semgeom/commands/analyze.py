@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
@@ -34,7 +35,11 @@ class AnalysisRun:
 
 
 def run_analysis(
-    paths: Sequence[Path], table: AttributeTable, tensor: str | None, out: Path
+    paths: Sequence[Path],
+    table: AttributeTable,
+    tensor: str | None,
+    out: Path,
+    steps: Mapping[str, int],
 ) -> AnalysisRun:
     """Measure the checkpoints of a run with attributes and control, and draw what was found.
 
@@ -43,6 +48,7 @@ def run_analysis(
         table: the attributes.
         tensor: name of the weight; None: it is found.
         out: where histories, timeline and page go.
+        steps: as for `analyze`.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -53,7 +59,8 @@ def run_analysis(
         import_module(package)  # better told now than after an hour of reading
     control = NAME + CONTROL
     tables = {NAME: table, control: table.shuffled(_CONTROL_SEED)}
-    found = analyze_with(paths, tables, tensor, {name: out / name for name in tables})
+    folders = {name: out / name for name in tables}
+    found = analyze_with(paths, tables, tensor, folders, steps)
     histories = (found.histories[NAME], found.histories[control])
     run = AnalysisRun(*histories, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
@@ -101,6 +108,15 @@ def attributes_of(
 
     first, *others = map(made, attribute_parts(named))
     return first.joined(*others)
+
+
+def tokens_of(tokenizer: Path | None, table: AttributeTable) -> list[str] | None:
+    """The texts of the table's rows, where a tokenizer says them."""
+    if tokenizer is None:
+        return None
+    texts = Vocabulary.of(_tokenizer(tokenizer)).texts
+    known = [f"<{row}>" if text is None else text for row, text in enumerate(texts[: len(table)])]
+    return known + [f"<{row}>" for row in range(len(known), len(table))]
 
 
 def _tokenizer(path: Path) -> Any:

@@ -6,6 +6,7 @@ read them.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,18 @@ VOCABULARY = ("surface", "python", "wordnet")
 def attribute_parts(attributes: str) -> list[str]:
     """The files and words of `--attributes`, which commas join; a file may have one in its name."""
     return [attributes] if Path(attributes).is_file() else attributes.split(",")
+
+
+def positive(text: str) -> int:
+    """The number that `text` is.
+
+    Raises:
+        ValueError, argparse.ArgumentTypeError: if it is none, or less than 1.
+    """
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more; got {number}")
+    return number
 
 
 def check_demo(setting: str, text: str | None, out: Path) -> None:
@@ -66,6 +79,31 @@ def check_analyze(
     for path in paths:
         checkpoints.check_is_there(path)
     _check_out_folder(out)
+
+
+def given_steps(said: Sequence[str]) -> dict[str, int]:
+    """The steps that `--step-of` says: NAME=STEP, or a file of lines NAME,STEP.
+
+    Raises:
+        ValueError, FileNotFoundError: if one is neither.
+    """
+    steps: dict[str, int] = {}
+    for text in said:
+        name, equals, step = text.rpartition("=")
+        if equals and step.strip().isdecimal():
+            steps[name] = int(step)
+            continue
+        if not Path(text).is_file():
+            raise ValueError(
+                f"--step-of: '{text}' is neither NAME=STEP with a whole number nor a file."
+            )
+        for number, line in enumerate(Path(text).read_text(encoding="utf-8").splitlines(), start=1):
+            name, comma, step = line.rpartition(",")
+            if comma and step.strip().isdecimal():
+                steps[name.strip()] = int(step)
+            elif line.strip() and number > 1:  # the first may be a header
+                raise ValueError(f"--step-of: {text}, line {number} is not NAME,STEP: '{line}'.")
+    return steps
 
 
 def tokenizer_file(path: Path) -> Path:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, NoReturn
 from typing_extensions import override
 
 from lightning_semgeom._version import __version__
+from lightning_semgeom.commands.analyze_command import add_analyze
 from lightning_semgeom.commands.arguments import (
-    check_analyze,
     check_demo,
     check_report,
     check_workspace,
+    positive,
 )
+from lightning_semgeom.commands.telling import tell
 
 if TYPE_CHECKING:
-    from lightning_semgeom.record.history import History
-
     _Commands = argparse._SubParsersAction["_Parser"]
 
 
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_analyze, _add_report, _add_wandb_workspace):
+    for add in (_add_demo, add_analyze, _add_report, _add_wandb_workspace):
         add(commands)
     chosen = parser.parse_args(arguments)
     try:
@@ -73,7 +73,7 @@ def _add_demo(commands: _Commands) -> None:
         "them by synonyms, and small pictures",
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and data (default: 0)")
-    parser.add_argument("--steps", type=_positive, help="optimizer steps (default: the setting's)")
+    parser.add_argument("--steps", type=positive, help="optimizer steps (default: the setting's)")
     parser.add_argument(
         "--out", type=Path, default=Path("runs"), help="where runs go (default: runs)"
     )
@@ -84,13 +84,6 @@ def _add_demo(commands: _Commands) -> None:
         default="csv",
         help="who else gets each record (default: csv)",
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more; got {number}")
-    return number
 
 
 def _demo(chosen: argparse.Namespace) -> int:
@@ -104,131 +97,12 @@ def _demo(chosen: argparse.Namespace) -> int:
     run = run_demo(
         chosen.setting, chosen.seed, chosen.steps, chosen.out, chosen.text, chosen.logger
     )
-    _tell(run.geometry.history, run.control.history)
+    tell(run.geometry.history, run.control.history)
     print(f"Pictures and history ({time.monotonic() - began:.0f} s): {run.folder}")
     for path in sorted(run.folder.glob("*.png")):
         print(f"  {path.name}")
     print(f"Open in a browser: {run.folder / 'report.html'}")
     return 0
-
-
-def _tell(history: History, control: History) -> None:
-    from lightning_semgeom.show.summary import sentence, table_of
-
-    print(f"\n{table_of(history, control)}\n\n{sentence(history, control)}\n")
-
-
-def _add_analyze(commands: _Commands) -> None:
-    parser = commands.add_parser(
-        "analyze",
-        help="measure the checkpoints of a run that is over",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=_ANALYZE,
-        epilog=_ANALYZE_EXAMPLES,
-    )
-    parser.set_defaults(command=_analyze, extras="analyze")
-    parser.add_argument(
-        "paths",
-        metavar="RUN",
-        type=Path,
-        nargs="+",
-        help="a checkpoint, or a folder that is searched for them; together they are one run",
-    )
-    parser.add_argument(
-        "--attributes",
-        metavar="FILE",
-        required=True,
-        help="CSV or TSV file that says which row has which value of which attribute; or, with "
-        "--tokenizer, a file about words, or 'surface', 'python' or 'wordnet': what each token "
-        "looks like, is in Python source, or means; several are joined by commas",
-    )
-    parser.add_argument(
-        "--tokenizer",
-        metavar="PATH",
-        type=Path,
-        help="tokenizer.json of the model, or the folder that has it",
-    )
-    parser.add_argument(
-        "--wordnet",
-        metavar="FOLDER",
-        type=Path,
-        default=Path("/usr/share/wordnet"),
-        help="of a WordNet 3 database (default: /usr/share/wordnet)",
-    )
-    cuts = parser.add_mutually_exclusive_group()
-    cuts.add_argument(
-        "--threshold",
-        metavar="NUMBER",
-        type=float,
-        help="cut the file's columns of numbers in two here; as they are, each number is a value",
-    )
-    cuts.add_argument(
-        "--quantile",
-        metavar="SHARE",
-        type=float,
-        help="cut them at this quantile of their own numbers instead, such as 0.5",
-    )
-    parser.add_argument(
-        "--min-count",
-        metavar="ROWS",
-        type=_positive,
-        help="fewest rows of a value; rarer ones are left out (default: 1 in files, else 5)",
-    )
-    parser.add_argument(
-        "--tensor",
-        metavar="NAME",
-        help="the weight to look at (default: the head, or the input embedding it is tied to)",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        type=Path,
-        help="where results go (default: semgeom_analysis in the first RUN, or beside it)",
-    )
-
-
-def _analyze(chosen: argparse.Namespace) -> int:
-    first = chosen.paths[0]
-    out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
-    cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
-    about = (chosen.attributes, chosen.tokenizer, chosen.wordnet)
-    check_analyze(chosen.paths, *about, **cut, out=out)
-    from lightning_semgeom.commands.analyze import attributes_of, run_analysis
-
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        table = attributes_of(*about, chosen.min_count, **cut)
-    for warning in told:
-        print(f"lightning-semgeom: {warning.message}", file=sys.stderr)
-    if any(value is not None for value in cut.values()):
-        print(table, file=sys.stderr)  # says where the columns of numbers were cut
-    run = run_analysis(chosen.paths, table, chosen.tensor, out)
-    for line in (*run.faults, *run.notes):
-        print(f"lightning-semgeom: {line}", file=sys.stderr)
-    _tell(run.history, run.control)
-    print(f"Pictures and histories of {len(run.history)} checkpoints: {out}")
-    print(f"Open in a browser: {out / 'report.html'}")
-    return 1 if run.faults else 0
-
-
-_ANALYZE = """\
-Measure the output weight in each checkpoint of a run that is over, print when
-each attribute emerged, peaked and faded, and leave histories, a timeline and a
-report. Reads Lightning checkpoints (sharded ones, too), folders of
-torch.distributed.checkpoint, safetensors, folders of save_pretrained and files
-of torch.save; of each one tensor alone, and never by running code in it.
-The step stands in a name (step-10, step=10, checkpoint-10), or inside."""
-
-_ANALYZE_EXAMPLES = """\
-examples:
-  lightning-semgeom analyze lightning_logs/version_0 --attributes tokens.csv
-  lightning-semgeom analyze out/checkpoint-* --attributes words.tsv \\
-      --tokenizer out/checkpoint-500
-  lightning-semgeom analyze pythia-70m --attributes surface \\
-      --tokenizer pythia-70m/step0 --tensor embed_out
-
-exit status: 0; 1 if a checkpoint could not be read and was left out, each with
-one line that says why; 2 if nothing could be done."""
 
 
 def _add_report(commands: _Commands) -> None:

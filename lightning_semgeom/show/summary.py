@@ -100,23 +100,25 @@ def cells(summary: CurveSummary, mark: str = "") -> tuple[str, ...]:
     )
 
 
-def text_table(rows: Sequence[Sequence[str]]) -> str:
-    """`HEADER` and rows of `cells`, in columns of one width."""
-    rows = [HEADER, *rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
+    """A header and rows in columns of one width; the first `left` ones begin at one place."""
+    rows = [header, *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = []
     for row in rows:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append("  ".join(left + right))
-    above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
-    return "\n".join([above.rstrip(), lines[0], "-" * len(lines[0]), *lines[1:]])
+        words = [cell.ljust(width) for cell, width in zip(row[:left], widths[:left], strict=True)]
+        numbers = [cell.rjust(width) for cell, width in zip(row[left:], widths[left:], strict=True)]
+        lines.append("  ".join(words + numbers))
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def table_of(history: History, control: History) -> str:
     """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
     rows = [cells(summary) for summary in summaries(history)]
-    return text_table(rows + [cells(summary, " (shuffled)") for summary in summaries(control)])
+    rows += [cells(summary, " (shuffled)") for summary in summaries(control)]
+    widths = [max(len(row[column]) for row in [HEADER, *rows]) for column in range(len(HEADER))]
+    above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
+    return f"{above.rstrip()}\n{text_table(HEADER, rows)}"
 
 
 def sentence(history: History, control: History | None = None) -> str:

@@ -29,7 +29,10 @@ KNOWS = {
     "callback": {"kinds", "attributes", "capture", "record", "show", "run", "evaluation"},
     "training": {"faults", "kinds", "attributes", "geometry", "capture", "record", "callback"},
     "settings": {"attributes"},
-    "commands": {"_version", "attributes", "record", "show", "checkpoints", "callback", "settings"},
+    "commands": {
+        *("_version", "attributes", "geometry", "record", "show", "checkpoints", "callback"),
+        "settings",
+    },
     "cli": {"commands"},
     "faults": set(),
     "kinds": set(),

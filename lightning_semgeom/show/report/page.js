@@ -174,6 +174,8 @@ data.pictures = data.pictures.filter((run) => Object.keys(run.sites).length);
 if (data.pictures.length) {
   fill(element("run"), data.pictures.map((run) => run.run));
   element("run-field").hidden = data.pictures.length < 2;
+  const steps = data.pictures.flatMap((run) => Object.values(run.sites).map((shown) => shown.length));
+  element("step-field").hidden = element("to-peak").hidden = Math.max(...steps) < 2;
   element("run").addEventListener("change", toRun);
   element("site").addEventListener("change", toPeak);
   element("step").addEventListener("input", draw);

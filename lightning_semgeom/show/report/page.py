@@ -18,10 +18,12 @@ import numpy as np
 
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.picture import SitePicture, turned_towards
+from lightning_semgeom.show.moment import is_moment
 from lightning_semgeom.show.plots.style import COLOURS
 from lightning_semgeom.show.report.runs import RunFiles
 from lightning_semgeom.show.report.timelines import timelines
-from lightning_semgeom.show.summary import HEADER, cells, known_gaps, sentence, summaries
+from lightning_semgeom.show.report.words import moment_section, phase_sections, sentences
+from lightning_semgeom.show.summary import known_gaps
 
 _MOST_PICTURES = 40  # of a site: 1 MB at 96 lines
 _SCALE = 10_000  # cosines travel as integers of 16 bits
@@ -36,7 +38,9 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
     """
     from plotly.offline import get_plotlyjs
 
-    figures = {site: json.loads(figure.to_json()) for site, figure in timelines(runs).items()}
+    moment = is_moment([run.history for run in runs])
+    drawn = {} if moment else timelines(runs)
+    figures = {site: json.loads(figure.to_json()) for site, figure in drawn.items()}
     pictures = [
         {"run": run.name, "sites": _pictures(run.history), "peaks": _peaks(run.history)}
         for run in runs
@@ -46,9 +50,9 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
     html = page.substitute(
         title=escape(", ".join(run.name for run in runs)),
         style=source.joinpath("page.css").read_text(encoding="utf-8"),
-        sentences="\n".join(_sentence(run, len(runs) > 1) for run in runs),
-        table=_table(runs),
-        timelines="\n".join(_timeline(number, site) for number, site in enumerate(figures)),
+        sentences=sentences(runs),
+        sections=moment_section(runs) if moment else phase_sections(runs, [*figures]),
+        pictures="Pictures" if moment else "Pictures by step",
         data=_json(
             {"timelines": figures, "pictures": pictures, "scale": _SCALE, "colours": COLOURS}
         ),
@@ -61,36 +65,6 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
 def _json(data: Any) -> str:
     """JSON that no name in it can end the script with."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")
-
-
-def _sentence(run: RunFiles, named: bool) -> str:
-    name = f"<b>{escape(run.name)}.</b> " if named else ""
-    return f"<p>{name}{escape(sentence(run.history, run.control))}</p>"
-
-
-def _timeline(number: int, site: str) -> str:
-    return (
-        f'<h3>{escape(site)}</h3>\n<div class="plot timeline" id="timeline-{number}" '
-        f'role="img" aria-label="Gap and asymmetry of {escape(site)} over steps"></div>'
-    )
-
-
-def _table(runs: Sequence[RunFiles]) -> str:
-    several = len(runs) > 1
-    head = "".join(f"<th>{name}</th>" for name in (("run",) if several else ()) + HEADER)
-    lines = []
-    for run in runs:
-        for history, mark in ((run.history, ""), (run.control, " (shuffled)")):
-            for summary in summaries(history) if history else ():
-                row = ((run.name,) if several else ()) + cells(summary, mark)
-                columns = "".join(f"<td>{escape(cell)}</td>" for cell in row)
-                lines.append(f"<tr{' class=control' if mark else ''}>{columns}</tr>")
-    above = (
-        f'<tr><th colspan="{5 + several}"></th><th colspan="3" class="gap">gap</th><th></th></tr>'
-    )
-    body = "\n".join(lines)
-    kind = " class=several" if several else ""
-    return f"<table{kind}><thead>{above}<tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
 
 
 def _peaks(history: History) -> dict[str, int]:

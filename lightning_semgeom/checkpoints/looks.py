@@ -1,0 +1,87 @@
+"""Models without steps, each looked at on its own: one final model, or several to compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.checkpoints.names import site_of
+from lightning_semgeom.checkpoints.reading import Faults, measured, site_plans
+from lightning_semgeom.checkpoints.runs import find_checkpoints
+from lightning_semgeom.checkpoints.tensors import NoStepError
+from lightning_semgeom.faults import attempted
+from lightning_semgeom.record.snapshot import SiteFound, SiteRows, Snapshot
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one model gave."""
+
+    name: str
+    """As much of its path as tells it from the others."""
+    snapshots: Mapping[str, Snapshot]
+    """By the name of the table that it was measured with."""
+
+
+def models_without_steps(paths: Iterable[Path]) -> list[Checkpoint]:
+    """The checkpoints in `paths` where none tells a step, and one can be read; else none.
+
+    Raises:
+        FileNotFoundError, ValueError: as `find_checkpoints` does.
+    """
+    found = find_checkpoints(paths)
+    steps = [attempted(checkpoint.step) for checkpoint in found]
+    told = any(isinstance(step, int) for step in steps)
+    return found if not told and any(isinstance(step, NoStepError) for step in steps) else []
+
+
+def look_at(
+    checkpoints: Sequence[Checkpoint], tables: Mapping[str, AttributeTable], tensor: str | None
+) -> tuple[list[Look], list[str]]:
+    """Measure each model with several tables of one length, and say what was wrong with others.
+
+    Args:
+        checkpoints: of models that do not belong together.
+        tables: by the name that is the root of all keys.
+        tensor: name of the weight; None: the head, or the input embedding that it is tied to.
+
+    Raises:
+        ValueError: if none can be measured.
+    """
+    plans, faults, found = site_plans(tables), Faults(), []
+    site = site_of(tensor)
+    for name, checkpoint in zip(
+        _names(checkpoints), tqdm(checkpoints, unit="model", disable=None), strict=True
+    ):
+        read = attempted(measured, checkpoint, tensor, plans)
+        if isinstance(read, Exception):
+            faults.add(checkpoint, read)
+            continue
+        rows, figures = read
+        of_rows = SiteRows.of(rows, torch.arange(len(rows)))
+        snapshots = {
+            root: Snapshot(
+                root, tables[root].names, {site: SiteFound(one.values, one.picture(), of_rows)}
+            )
+            for root, one in figures.items()
+        }
+        found.append(Look(name, snapshots))
+        faults.add_flaw(checkpoint, figures[next(iter(tables))])
+    if not found:
+        raise ValueError(f"no checkpoint could be measured: {faults.short()}")
+    return found, faults.lines
+
+
+def _names(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    parts = [checkpoint.path.resolve().parts for checkpoint in checkpoints]
+    if len(parts) == 1:
+        return [parts[0][-1]]
+    while len({path[:1] for path in parts}) == 1 and min(map(len, parts)) > 1:
+        parts = [path[1:] for path in parts]
+    return ["/".join(path) for path in parts]

@@ -1,0 +1,170 @@
+"""`lightning-semgeom analyze`: its options, and which of its two ways a call takes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_semgeom.commands.arguments import check_analyze, given_steps, positive
+from lightning_semgeom.commands.telling import tell, warn
+
+if TYPE_CHECKING:
+    from lightning_semgeom.attributes.table import AttributeTable
+    from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+
+
+def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "analyze",
+        help="measure the checkpoints of a run that is over",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=_ANALYZE,
+        epilog=_ANALYZE_EXAMPLES,
+    )
+    parser.set_defaults(command=_analyze, extras="analyze")
+    parser.add_argument(
+        "paths",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="a checkpoint, or a folder that is searched for them; together they are one run",
+    )
+    parser.add_argument(
+        "--attributes",
+        metavar="FILE",
+        required=True,
+        help="CSV or TSV file that says which row has which value of which attribute; or, with "
+        "--tokenizer, a file about words, or 'surface', 'python' or 'wordnet': what each token "
+        "looks like, is in Python source, or means; several are joined by commas",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        type=Path,
+        help="tokenizer.json of the model, or the folder that has it",
+    )
+    parser.add_argument(
+        "--wordnet",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("/usr/share/wordnet"),
+        help="of a WordNet 3 database (default: /usr/share/wordnet)",
+    )
+    cuts = parser.add_mutually_exclusive_group()
+    cuts.add_argument(
+        "--threshold",
+        metavar="NUMBER",
+        type=float,
+        help="cut the file's columns of numbers in two here; as they are, each number is a value",
+    )
+    cuts.add_argument(
+        "--quantile",
+        metavar="SHARE",
+        type=float,
+        help="cut them at this quantile of their own numbers instead, such as 0.5",
+    )
+    parser.add_argument(
+        "--min-count",
+        metavar="ROWS",
+        type=positive,
+        help="fewest rows of a value; rarer ones are left out (default: 1 in files, else 5)",
+    )
+    parser.add_argument(
+        "--step-of",
+        metavar="NAME=STEP",
+        action="append",
+        default=[],
+        help="the step of a checkpoint whose name tells none, by the name of its file or folder; "
+        "or a CSV file of names and steps; may be given again",
+    )
+    parser.add_argument(
+        "--tensor",
+        metavar="NAME",
+        help="the weight to look at (default: the head, or the input embedding it is tied to)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        help="where results go (default: semgeom_analysis in the first RUN, or beside it)",
+    )
+
+
+def _analyze(chosen: argparse.Namespace) -> int:
+    first = chosen.paths[0]
+    out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
+    cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
+    about = (chosen.attributes, chosen.tokenizer, chosen.wordnet)
+    check_analyze(chosen.paths, *about, **cut, out=out)
+    steps = given_steps(chosen.step_of)
+    from lightning_semgeom.checkpoints.looks import models_without_steps
+    from lightning_semgeom.commands.analyze import attributes_of
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        table = attributes_of(*about, chosen.min_count, **cut)
+    warn(warning.message for warning in told)
+    if any(value is not None for value in cut.values()):
+        print(table, file=sys.stderr)  # says where the columns of numbers were cut
+    models = [] if steps else models_without_steps(chosen.paths)
+    if models:
+        return _look(models, table, chosen, out)
+    return _follow(table, chosen, out, steps)
+
+
+def _follow(
+    table: AttributeTable, chosen: argparse.Namespace, out: Path, steps: dict[str, int]
+) -> int:
+    """Measure the checkpoints of a run."""
+    from lightning_semgeom.commands.analyze import run_analysis
+
+    run = run_analysis(chosen.paths, table, chosen.tensor, out, steps)
+    warn([*run.faults, *run.notes])
+    tell(run.history, run.control)
+    print(f"Pictures and histories of {len(run.history)} checkpoints: {out}")
+    print(f"Open in a browser: {out / 'report.html'}")
+    return 1 if run.faults else 0
+
+
+def _look(
+    models: list[Checkpoint], table: AttributeTable, chosen: argparse.Namespace, out: Path
+) -> int:
+    """Measure models that tell no step, each on its own."""
+    from lightning_semgeom.commands.analyze import tokens_of
+    from lightning_semgeom.commands.looks import run_looks, words
+
+    tokens = tokens_of(chosen.tokenizer, table)
+    looks, faults = run_looks(models, table, chosen.tensor, out, tokens)
+    warn(faults)
+    print(f"\n{words(looks)}\n")
+    print(f"Histories, pictures and directions: {', '.join(str(look.folder) for look in looks)}")
+    print(f"Open in a browser: {out / 'report.html'}")
+    return 1 if faults else 0
+
+
+_ANALYZE = """\
+Measure the output weight in each checkpoint of a run that is over, print when
+each attribute emerged, peaked and faded, and leave histories, a timeline and a
+report. Reads Lightning checkpoints (sharded ones, too), folders of
+torch.distributed.checkpoint, safetensors, folders of save_pretrained and files
+of torch.save; of each one tensor alone, and never by running code in it.
+The step stands in a name (step-10, step=10, checkpoint-10), or inside. Models
+that tell no step are each measured on their own: figures, the control, and the
+tokens nearest to the direction of each value."""
+
+_ANALYZE_EXAMPLES = """\
+examples:
+  lightning-semgeom analyze lightning_logs/version_0 --attributes tokens.csv
+  lightning-semgeom analyze out/checkpoint-* --attributes words.tsv \\
+      --tokenizer out/checkpoint-500
+  lightning-semgeom analyze pythia-70m --attributes surface \\
+      --tokenizer pythia-70m/step0 --tensor embed_out
+  lightning-semgeom analyze my-final-model --attributes surface,wordnet \\
+      --tokenizer my-final-model
+
+exit status: 0; 1 if a checkpoint could not be read and was left out, each with
+one line that says why; 2 if nothing could be done."""
