@@ -49,9 +49,10 @@ def _clause(history: History, site: str, attribute: str) -> str:
     gap, z = (_value(history, site, f"{metric}/{attribute}") for metric in ("gap", "z"))
     if isnan(gap) or isnan(z):
         return f"{attribute} has no gap: too few of its rows were found"
+    told = f"gap {_told(gap, 3)}, z {_told(z, 1)}"
     if gap > 0 and z >= _CLEAR:
-        return f"rows that share a {attribute} are more alike than others, by {gap:.3f} (z {z:.1f})"
-    return f"{attribute} does not stand out from chance (gap {gap:.3f}, z {z:.1f})"
+        return f"rows that share a value of {attribute} are more alike than others ({told})"
+    return f"{attribute} does not stand out from chance ({told})"
 
 
 def _value(history: History, site: str, metric: str) -> float:
@@ -62,4 +63,4 @@ def _value(history: History, site: str, metric: str) -> float:
 
 
 def _told(value: float, digits: int) -> str:
-    return "-" if isnan(value) else f"{value:.{digits}f}"
+    return "-" if isnan(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.000

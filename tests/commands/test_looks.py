@@ -55,7 +55,7 @@ def test_one_final_model_has_figures_tokens_and_a_page_and_no_word_of_phases(
     assert line[2:5] == [
         f"{expected[m][a]:.{d}f}" for m, d in (("gap", 3), ("z", 1), ("strength", 3))
     ]
-    assert "rows that share a space are more alike than others, by" in told
+    assert "rows that share a value of space are more alike than others (gap " in told
     assert "With shuffled attributes no gap is larger than 0.0" in told
     near = directions(weight, TABLE)["space", "space"].nearest
     texts = {row: TOKENIZER.decode([int(row)]) for row in near}

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_semgeom import snapshot
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
+from tests import models
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -142,3 +144,25 @@ def test_an_empty_run_shows_words_and_no_error(browser, tmp_path):
     assert "Nothing was recorded." in browser.find_element("tag name", "body").text
     assert not browser.find_element("id", "pictures").is_displayed()
     assert browser.get_log("browser") == []
+
+
+def test_models_that_were_looked_at_once_have_figures_and_no_timeline_or_slider(browser, tmp_path):
+    model, table = models.StagedModel(), models.StagedModel.table()
+    for step in (0, models.StagedModel.PEAK):
+        model.set_head(step)
+        snapshot(model, table).save(tmp_path / f"after {step}/semgeom")
+    out = tmp_path / "report.html"
+    write_report(find_runs([tmp_path / "after 0", tmp_path / "after 20"]), out)
+    browser.get(out.as_uri())
+    assert browser.get_log("browser") == []
+    headings = [found.text for found in browser.find_elements("css selector", "h2")]
+    assert headings == ["Figures", "Pictures"]
+    assert not browser.find_elements("css selector", ".timeline")
+    hidden = [browser.find_element("id", name) for name in ("step-field", "to-peak")]
+    assert not any(found.is_displayed() for found in hidden)
+    first = shown_gram(browser)
+    browser.execute_script(
+        "const run = document.getElementById('run'); run.value = 1;"
+        "run.dispatchEvent(new Event('change'));"
+    )
+    assert np.abs(shown_gram(browser) - first).max() > 0.5
