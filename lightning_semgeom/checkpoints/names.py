@@ -92,7 +92,7 @@ def _named(shapes: Mapping[str, Shape], matrices: Mapping[str, Shape], wanted: s
 def _found(matrices: Mapping[str, Shape], num_rows: int, untied: str | None) -> str:
     own = {n: shape for n, shape in matrices.items() if not _is_factor(n) and not _is_frozen(n)}
     large = [name for name, (rows, _) in own.items() if rows >= num_rows]
-    heads = [n for n in large if _last(n) in _HEAD_NAMES and not _is_in_layer(n, own)]
+    heads = [n for n in large if _is_head(n) and not _is_in_layer(n, own)]
     if heads:
         return _only(matrices, heads, "the unembedding")
     # T5 and Bart have up to three names for the one that encoder and decoder share.
@@ -185,6 +185,12 @@ def _only(matrices: Mapping[str, Shape], candidates: list[str], what: str) -> st
             f"at: tensor='{candidates[0]}'."
         )
     return candidates[0]
+
+
+def _is_head(name: str) -> bool:
+    """Whether its module is called like a head; OLMo's is, and so is a part of each layer."""
+    of_model = not any(part.isdigit() for part in name.split("."))
+    return _last(name) in _HEAD_NAMES or (_last(name) == "ff_out" and of_model)
 
 
 def _may_be_head(name: str) -> bool:

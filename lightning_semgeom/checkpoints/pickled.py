@@ -23,7 +23,7 @@ _ZIP = b"PK\x03\x04"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, pickled
 # Lightning; litgpt and nanoGPT; PyTorch's tutorials; DeepSpeed
 _HOLDERS = ("state_dict", "model", "model_state_dict", "module")
-_STEPS = ("global_step", "step_count")  # Lightning; litgpt
+_STEPS = ("global_step", "step_count", "iter_num")  # Lightning; litgpt; nanoGPT
 _PARTS = "mp_world_size"  # DeepSpeed
 
 

@@ -1,4 +1,8 @@
-"""The step that names tell: step-10, step=10, step_10, step10, global_step10, checkpoint-10."""
+"""The step that names tell, as trainers and those who publish their checkpoints write it.
+
+step-10, step=10, step_10, step10, step_20k, global_step10, checkpoint-10, checkpoint_10000,
+ckpt_358, iter_0001000, ba1000; of fairseq's checkpoint_3_10000 the second number.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,20 @@ import re
 from collections.abc import Iterable
 
 # As a word of its own.
-_STEP = re.compile(r"(?:^|[^a-z])(?:step[-_=]?|checkpoint-)(\d+)(?![a-z\d])", re.IGNORECASE)
+_STEP = re.compile(
+    r"(?:^|[^a-z])(?:step[-_=]?|checkpoint[-_](?:\d+_)?|ckpt[-_]|iter[-_]|ba)(\d+)(k?)(?![a-z\d])",
+    re.IGNORECASE,
+)
 
 
 def named_step(names: Iterable[str]) -> int | None:
     """The step that the first name with one tells; of several in a name the last."""
-    return next((int(steps[-1]) for name in names if (steps := _STEP.findall(name))), None)
+    for name in names:
+        steps = _STEP.findall(name)
+        if steps:
+            number, thousands = steps[-1]
+            return int(number) * (1000 if thousands else 1)
+    return None
 
 
 def without_step(name: str) -> str:

@@ -157,3 +157,13 @@ def test_a_state_dict_whoever_wrapped_it(tmp_path, holder, prefix):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_weights_of_other_precisions(tmp_path, dtype):
     assert_gives(tmp_path, save(tmp_path / "step1.pt", head().to(dtype)))
+
+
+def test_nanogpt_s_file_has_its_step_and_its_compiled_names(tmp_path):
+    weights = {"_orig_mod.transformer.wte.weight": head(3), "_orig_mod.lm_head.weight": head(3)}
+    saved = {"model": weights, "iter_num": 250, "config": {"dataset": "text"}, "model_args": {}}
+    torch.save(saved, tmp_path / "ckpt.pt")
+    (record,) = analyze(tmp_path, models.table())
+    assert record.step == 250
+    expected = figures(head(3))
+    assert {key: record.values[key] for key in expected} == pytest.approx(expected, nan_ok=True)

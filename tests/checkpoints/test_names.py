@@ -15,6 +15,12 @@ T5 = {
     "encoder.embed_tokens.weight": (30, 8),
     "decoder.embed_tokens.weight": (30, 8),
 }
+# A table of 25 rows fits into what each layer calls as the model calls its head.
+OLMO = {
+    "transformer.wte.weight": (30, 8),
+    "transformer.blocks.0.ff_proj.weight": (64, 8),
+    "transformer.blocks.0.ff_out.weight": (32, 32),
+}
 LORA = {"lm_head.lora_A.default.weight": (4, 8), "lm_head.lora_B.default.weight": (30, 4)}
 LORA_OF_EMBEDDING = {"wte.lora_embedding_A.default": (4, 30), "wte.lora_embedding_B": (8, 4)}
 # PEFT's `modules_to_save`: the frozen copy, and the weight that is trained.
@@ -59,6 +65,8 @@ SAVED_EMBEDDING = {
         (SAVED_EMBEDDING, "wte.modules_to_save.default.weight"),
         (SAVED_HEAD | SAVED_EMBEDDING, "lm_head.modules_to_save.default.weight"),
         ({"lm_head.weight": (30, 8), "wte.base_layer.weight": (30, 8)}, "lm_head.weight"),
+        (OLMO | {"transformer.ff_out.weight": (30, 8)}, "transformer.ff_out.weight"),
+        (OLMO, "transformer.wte.weight"),  # tied
         ({"lm_head.base_layer.weight": (30, 8)}, "lm_head.base_layer.weight"),
         # Adapters of other modules: as large as a head, called like one, of a projection.
         ({"wte.weight": (30, 8), "q.lora_B.default.weight": (30, 8)}, "wte.weight"),

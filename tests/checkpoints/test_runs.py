@@ -23,13 +23,24 @@ def steps(*paths):
         ("stage1-step140000-tokens294B.pt", 140000),
         ("step-1/weights-step-2.pt", 2),
         ("step-1-to-step-3.pt", 3),
+        ("step_20k/model.safetensors", 20_000),
+        ("multiberts-seed_0-step_1900k.bin", 1_900_000),
+        ("stage1-step-40000/model.safetensors", 40_000),
+        ("ckpt_358/model.safetensors", 358),
+        ("iter_0001000/mp_rank_00/model_optim_rng.pt", 1000),
+        ("ep0-ba1000-rank0.pt", 1000),
+        ("checkpoint_10000/model.safetensors", 10_000),
+        ("checkpoint_3_10000.pt", 10_000),
     ],
 )
 def test_the_step_is_told_by_names_from_the_inside_out(name, step):
     assert Checkpoint(Path("run") / name, Path("run")).step() == step
 
 
-@pytest.mark.parametrize("name", ["timestep5.ckpt", "step-3k.ckpt", "v2/last.ckpt", "footstep1.pt"])
+@pytest.mark.parametrize(
+    "name",
+    ["timestep5.ckpt", "step-3m.ckpt", "v2/last.ckpt", "footstep1.pt", "abba7.pt", "ba7x.pt"],
+)
 def test_other_numbers_are_no_steps(tmp_path, name):
     run = tmp_path / "run"
     save(run / name)
@@ -42,12 +53,14 @@ def test_what_is_inside_goes_before_the_name_of_the_run_and_after_all_other_name
     save(run / "last.ckpt", global_step=30)
     save(run / "step-20.ckpt", global_step=30)
     save(run / "final/lit_model.pth", step_count=40, iter_num=320)
+    save(run / "nano/ckpt.pt", iter_num=50)
     save(run / "nothing.pt")
     found = {path.relative_to(run).as_posix(): step for path, step in steps(run).items()}
     assert found == {
         "last.ckpt": 30,
         "step-20.ckpt": 20,
         "final/lit_model.pth": 40,
+        "nano/ckpt.pt": 50,
         "nothing.pt": 1,
     }
 
