@@ -62,6 +62,7 @@ TAKES = {
     "Sequence[str]": {"words"},
     "Sequence[str | Path]": {"words"},
     "Path": set(),
+    "Mapping[str, int]": {"dict"},
     "Iterable[Any]": {"list", "words"},
 }
 ARGUMENTS = [

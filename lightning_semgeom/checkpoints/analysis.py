@@ -65,6 +65,7 @@ def analyze(
 
     Example:
         >>> from tempfile import TemporaryDirectory
+        >>> import torch
         >>> table = AttributeTable.from_dict({"colour": ["red", "red", "blue", "blue"]})
         >>> start = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
         >>> alike = torch.tensor([[0.1], [0.1], [-0.1], [-0.1]])

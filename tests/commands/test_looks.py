@@ -7,7 +7,14 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from lightning_semgeom import AttributeTable, History, attribute_similarity, directions
+from lightning_semgeom import (
+    AttributeTable,
+    History,
+    analyze,
+    attribute_similarity,
+    directions,
+)
+from lightning_semgeom.commands.arguments import given_steps
 from lightning_semgeom.commands.cli import main
 from tests.attributes import vocabularies
 from tests.checkpoints.files import save
@@ -107,12 +114,13 @@ def test_steps_that_are_said_make_a_run_of_models(tmp_path, capsys):
         "id,colour\n" + "".join(f"{i},{'rgb'[i % 3]}\n" for i in range(12))
     )
     paths = (tmp_path / "first.pt", tmp_path / "last.pt", "--attributes", tmp_path / "colours.csv")
-    (tmp_path / "steps.csv").write_text("name,step\nfirst.pt, 10\nlast,20\n\n")
-    for said in (("first=10", "last.pt=20"), (tmp_path / "steps.csv",)):
-        out = tmp_path / "out"
-        given = [word for text in said for word in ("--step-of", text)]
-        assert analyzed(*paths, *given, "--out", out) == 0
-        assert [record.step for record in History.load(out / "semgeom")] == [10, 20]
+    (tmp_path / "steps.csv").write_text("name,step\nother,1\n\nlast, 20\n")
+    out = tmp_path / "out"
+    assert given_steps([str(tmp_path / "steps.csv"), "a=b=3"]) == {"other": 1, "last": 20, "a=b": 3}
+    (tmp_path / "steps.csv").write_text("last, 20\n")
+    said = ("--step-of", "first.pt=10", "--step-of", tmp_path / "steps.csv", "--out", out)
+    assert analyzed(*paths, *said) == 0
+    assert [record.step for record in History.load(out / "semgeom")] == [10, 20]
     for said, text in (
         ("final=10", "no checkpoint is called 'final'; there are 'first.pt', 'last.pt'."),
         ("first", "'first' is neither NAME=STEP with a whole number nor a file"),
@@ -120,5 +128,6 @@ def test_steps_that_are_said_make_a_run_of_models(tmp_path, capsys):
     ):
         assert analyzed(*paths, "--step-of", said) == 2
         assert text in capsys.readouterr().err
-    assert analyzed(*paths, "--step-of", "first=10", "--out", out) == 1  # the last one has none
-    assert "--step-of NAME=STEP" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="last.pt: it tells no step.*--step-of NAME=STEP"):
+        history = analyze(paths[:2], AttributeTable.from_file(paths[-1]), steps={"first": 10})
+    assert [record.step for record in history] == [10]

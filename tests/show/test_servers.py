@@ -1,5 +1,6 @@
 """Pictures and figures for a server: a thread beside the training waits for it."""
 
+import importlib
 import os
 import signal
 import socket
@@ -10,13 +11,18 @@ import time
 import urllib.request
 from pathlib import Path
 
-import mlflow
 import pytest
 from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, WandbLogger
 
 from lightning_semgeom.show.loggers import sender_beside
 from tests.show.test_drawing import At
 from tests.show.test_loggers import LAST, SHOWN, assert_mlflow_holds, fit
+
+
+@pytest.fixture
+def mlflow():
+    """Imported where it is asked for: it takes more than a second, in each worker."""
+    return importlib.import_module("mlflow")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,9 @@ def test_a_tracking_server_holds_metrics_and_images(tmp_path, mlflow_server):
 
 
 @pytest.mark.processes
-def test_figures_that_a_tracking_server_gets_beside_the_run_are_all_there(tmp_path, mlflow_server):
+def test_figures_that_a_tracking_server_gets_beside_the_run_are_all_there(
+    tmp_path, mlflow, mlflow_server
+):
     logger = MLFlowLogger(experiment_name="test", tracking_uri=mlflow_server, synchronous=False)
     history = fit(tmp_path, logger)
     mlflow.set_tracking_uri(mlflow_server)
@@ -81,7 +89,9 @@ def store(tmp_path, monkeypatch):
 
 
 @pytest.mark.processes
-def test_a_server_that_takes_its_time_over_pictures_holds_no_step(tmp_path, store, monkeypatch):
+def test_a_server_that_takes_its_time_over_pictures_holds_no_step(
+    tmp_path, mlflow, store, monkeypatch
+):
     send, trained, waits = mlflow.MlflowClient.log_image, threading.Event(), []
 
     def slow(*arguments, **named):
@@ -96,7 +106,7 @@ def test_a_server_that_takes_its_time_over_pictures_holds_no_step(tmp_path, stor
 
 @pytest.mark.processes
 def test_a_server_that_takes_no_pictures_is_one_warning_and_others_have_them(
-    tmp_path, store, monkeypatch
+    tmp_path, mlflow, store, monkeypatch
 ):
     def refuse(*arguments, **named):
         raise ConnectionError("no more room")
