@@ -44,7 +44,7 @@ class SemanticGeometry(pl.Callback):
     all gaps are also in `trainer.callback_metrics`, for ModelCheckpoint and EarlyStopping. Loggers
     of pictures also get `semgeom_gram/<site>`, `semgeom_map/<site>`, `semgeom_shared/<site>` now
     and then, drawn beside the run. The x of a record is the number of optimizer steps its weights
-    have had. Modules are held by name: a replaced one is followed, and this is said once.
+    have had. Modules are held by name: a replaced one is followed, which is said once.
 
     Args:
         attributes: which token has which value of which attribute; of a dict a table is made.
@@ -214,7 +214,7 @@ class SemanticGeometry(pl.Callback):
         return Run(self.name, table, capture, ranks, *how)
 
     def _record_once(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """In `Trainer.validate`, `test` or `predict`, where no fit has left records."""
+        """In `Trainer.validate`, `test` or `predict`, where no fit has left records: take one."""
         if trainer.state.fn != "fit" and self._recorder is None:
             run = self._new_run(trainer, pl_module)
             self._recorder = run.recorder
