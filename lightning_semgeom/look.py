@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -111,35 +111,52 @@ def snapshot(
         weights = WeightFigures(table, capture.widths, gram_size, ranks)
         with capture.weights(model) as owned:
             figures = weights.measure(owned, None)
-            found |= {site: _found(site, figures[site], owned[site]) for site in owned}
+            # What FullyShardedDataParallel has gathered for this is gone after it.
+            is_gone = bool(flat_units(model))
+            found |= {site: _of_weight(figures[site], owned[site], is_gone) for site in owned}
+        _tell_flaws(figures)
     if capture.reads_probe:
         exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
-        rows = exchange.all_rows(capture.run_probe(ForwardCalls(model, forward)))
+        own = capture.run_probe(ForwardCalls(model, forward))
+        rows = exchange.all_rows(own)
         figures = HiddenFigures(table, gram_size).measure(rows)
-        found |= {site: _found(site, figures[site], rows[site]) for site in rows}
+        found |= {site: _of_hidden(figures[site], rows[site]) for site in rows}
+        _tell_flaws(figures)
+        for site, kept in own.items():
+            if isinstance(kept, HiddenRows) and kept.lacks is not None:
+                warnings.warn(
+                    f"snapshot: rows of {site} are missing. {kept.lacks}", stacklevel=3
+                )  # `checked_kinds` lies between
     for note in capture.notes():
-        warnings.warn(f"snapshot: {note}.", stacklevel=2)
+        warnings.warn(f"snapshot: {note}.", stacklevel=3)  # `checked_kinds` lies between
     return Snapshot(name, table.names, found)
 
 
-def _found(
-    site: str, figures: Measurement | Exception, measured: OwnedRows | HiddenRows | Exception
+def _of_weight(
+    figures: Measurement | Exception, owned: OwnedRows | Exception, is_gone: bool
 ) -> SiteFound:
-    if isinstance(measured, Exception):
-        raise measured
+    if isinstance(owned, Exception):
+        raise owned
+    rows = owned.rows.clone() if is_gone else owned.rows
+    return _found(figures, rows, torch.arange(owned.first, owned.first + len(rows)))
+
+
+def _of_hidden(figures: Measurement | Exception, kept: HiddenRows | Exception) -> SiteFound:
+    if isinstance(kept, Exception):
+        raise kept
+    return _found(figures, kept.rows, kept.labels)
+
+
+def _found(figures: Measurement | Exception, rows: Tensor, labels: Tensor) -> SiteFound:
     if isinstance(figures, Exception):
         raise figures
-    lacks = measured.lacks if isinstance(measured, HiddenRows) else None
-    for fault in (figures.flaw, lacks):
-        if fault is not None:
-            warnings.warn(f"snapshot: figures of {site} are missing. {fault}", stacklevel=3)
-    rows = measured.rows
-    labels = (
-        measured.labels
-        if isinstance(measured, HiddenRows)
-        else torch.arange(measured.first, measured.first + len(rows))
-    )
     return SiteFound(figures.values, figures.picture(), SiteRows.of(rows, labels))
+
+
+def _tell_flaws(figures: Mapping[str, Measurement | Exception]) -> None:
+    for site, one in figures.items():
+        if isinstance(one, Measurement) and one.flaw is not None:
+            warnings.warn(f"snapshot: figures of {site} are missing. {one.flaw}", stacklevel=4)
 
 
 def _ranks(model: nn.Module) -> Ranks:

@@ -7,7 +7,13 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import orthogonal
 
-from lightning_semgeom import History, SemanticGeometry, attribute_similarity, snapshot
+from lightning_semgeom import (
+    History,
+    SemanticGeometry,
+    analyze,
+    attribute_similarity,
+    snapshot,
+)
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from tests import models
@@ -206,7 +212,7 @@ def test_what_does_not_fit_is_told(options, text):
 
 def test_a_batch_that_fails_and_figures_that_are_missing_are_told():
     options = {"unembedding": False, "hidden": "body"}
-    with pytest.warns(UserWarning, match="figures of hidden.body are missing. 1 of 2 batches"):
+    with pytest.warns(UserWarning, match="rows of hidden.body are missing. 1 of 2 batches"):
         snapshot(
             models.TinyModel(), models.table(), data=[BATCHES[0], {"labels": LABELS}], **options
         )
@@ -322,3 +328,15 @@ def test_what_a_history_cannot_take_is_told():
     with pytest.raises(ValueError, match="the history is of other figures"):
         reloaded.append(other, 6)
     assert len(history) == 1
+
+
+def test_warnings_point_to_the_line_that_calls(tmp_path):
+    model = models.TinyModel()
+    with torch.no_grad():
+        model.lm_head.weight[3] = torch.nan
+    with pytest.warns(UserWarning, match="are missing") as told:
+        snapshot(model, models.table())
+    torch.save({"lm_head.weight": model.lm_head.weight.detach()}, tmp_path / "step-1.pt")
+    with pytest.warns(UserWarning, match="are missing") as also:
+        analyze(tmp_path, models.table())
+    assert {warning.filename for warning in (*told, *also)} == {__file__}

@@ -82,7 +82,7 @@ def analyze(
     paths = [paths] if isinstance(paths, str | Path) else paths
     found = analyze_with(paths, {NAME: table}, tensor, folders, steps)
     for told in (*found.faults, *found.notes):
-        warnings.warn(told, stacklevel=2)
+        warnings.warn(told, stacklevel=3)  # `checked_kinds` lies between
     return found.histories[NAME]
 
 

@@ -204,8 +204,8 @@ def look(folder, rank, size, model=None):
     model = models.PathModel() if model is None else model
     sites = {"embedding": True, "hidden": ["body", "body.0"], "data": models.batches(seed=5)}
     found = snapshot(model, models.table(13), **sites)
-    parts = {site: len(found.rows(site)[0]) for site in found.sites}
-    return {"figures": dict(found.figures), "rows": parts}
+    rows = {site: [part.tolist() for part in found.rows(site)] for site in found.sites}
+    return {"figures": dict(found.figures), "rows": rows}
 
 
 def look_ddp(folder, rank, size):

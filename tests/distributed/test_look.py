@@ -1,5 +1,6 @@
 """One look without a Trainer, in real processes over gloo."""
 
+import numpy as np
 import pytest
 
 from tests import figures
@@ -14,10 +15,15 @@ def test_processes_that_hold_parts_measure_the_whole_together(found, alone, size
     answers = found(size, name)
     for answer in answers:
         figures.assert_same(answer["figures"], expected["figures"])
-    for site, number in expected["rows"].items():
+    for site, whole in expected["rows"].items():
         parts = [answer["rows"][site] for answer in answers]
-        # Of a weight each has its own part, of hidden states all have all.
-        assert (sum(parts) if "embedding" in site else parts[-1]) == number
+        if "embedding" not in site:  # of hidden states all processes have all rows
+            parts = parts[-1:]
+        rows, labels = ([x for part in parts for x in part[which]] for which in (0, 1))
+        assert sorted(labels) == sorted(whole[1])
+        assert np.sum(rows, axis=0) == pytest.approx(np.sum(whole[0], axis=0), abs=1e-4)
+        if "embedding" in site:
+            assert dict(zip(labels, rows, strict=True)) == dict(zip(*whole[::-1], strict=True))
 
 
 def test_one_process_of_ddp_may_look_alone(found, alone):
