@@ -116,7 +116,6 @@ def _of_torch(*names: str) -> Callable[[object], bool]:
     return fits
 
 
-_MODULE = _Kind("a module", _of_torch("nn", "Module"))
 _PLAIN = {
     "int": _Kind("a whole number", lambda v: isinstance(v, Integral) and not isinstance(v, bool)),
     "float": _Kind("a number", _is_number),
@@ -130,7 +129,7 @@ _PLAIN = {
         lambda v: any(one.__name__ == "AttributeTable" for one in type(v).__mro__),
     ),
     "Tensor": _Kind("a tensor", _of_torch("Tensor")),
-    "nn.Module": _MODULE,
+    "nn.Module": _Kind("a module", _of_torch("nn", "Module")),
     "torch.nn.Linear": _Kind("a torch.nn.Linear", _of_torch("nn", "Linear")),
 }
 _GENERIC = {

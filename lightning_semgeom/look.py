@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -106,27 +106,29 @@ def snapshot(
     reader = LabelReader(labels, positions, shift_labels)
     sites = (unembedding, embedding, hidden)
     capture = Capture(model, len(table), *sites, reader, data, max_positions, ranks, once=True)
+    figures: dict[str, Measurement | Exception] = {}
     found: dict[str, SiteFound] = {}
     if capture.weight_sites:
         weights = WeightFigures(table, capture.widths, gram_size, ranks)
         with capture.weights(model) as owned:
-            figures = weights.measure(owned, None)
+            figures |= weights.measure(owned, None)
             # What FullyShardedDataParallel has gathered for this is gone after it.
             is_gone = bool(flat_units(model))
             found |= {site: _of_weight(figures[site], owned[site], is_gone) for site in owned}
-        _tell_flaws(figures)
     if capture.reads_probe:
         exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
         own = capture.run_probe(ForwardCalls(model, forward))
         rows = exchange.all_rows(own)
-        figures = HiddenFigures(table, gram_size).measure(rows)
+        figures |= HiddenFigures(table, gram_size).measure(rows)
         found |= {site: _of_hidden(figures[site], rows[site]) for site in rows}
-        _tell_flaws(figures)
         for site, kept in own.items():
             if isinstance(kept, HiddenRows) and kept.lacks is not None:
                 warnings.warn(
                     f"snapshot: rows of {site} are missing. {kept.lacks}", stacklevel=3
                 )  # `checked_kinds` lies between
+    for site, one in figures.items():
+        if isinstance(one, Measurement) and one.flaw is not None:
+            warnings.warn(f"snapshot: figures of {site} are missing. {one.flaw}", stacklevel=3)
     for note in capture.notes():
         warnings.warn(f"snapshot: {note}.", stacklevel=3)  # `checked_kinds` lies between
     return Snapshot(name, table.names, found)
@@ -151,12 +153,6 @@ def _found(figures: Measurement | Exception, rows: Tensor, labels: Tensor) -> Si
     if isinstance(figures, Exception):
         raise figures
     return SiteFound(figures.values, figures.picture(), SiteRows.of(rows, labels))
-
-
-def _tell_flaws(figures: Mapping[str, Measurement | Exception]) -> None:
-    for site, one in figures.items():
-        if isinstance(one, Measurement) and one.flaw is not None:
-            warnings.warn(f"snapshot: figures of {site} are missing. {one.flaw}", stacklevel=4)
 
 
 def _ranks(model: nn.Module) -> Ranks:

@@ -107,6 +107,8 @@ def test_the_right_kinds_of_numpy_are_taken():
     settings = {"every_n_steps": np.int64(5), "growth": np.float32(1.5), "alerts": np.bool_(False)}
     callback = lightning_semgeom.SemanticGeometry(TABLE, **settings)
     assert callback.every_n_steps == 5
+    counts = np.array([3, 2])
+    assert lightning_semgeom.AttributeSimilarity(counts, dim=8).num_values == (3, 2)
     names = np.array([f"token {i}" for i in range(12)])
     assert lightning_semgeom.directions(ROWS, TABLE, names)["size", "s"].nearest[0] in names
 

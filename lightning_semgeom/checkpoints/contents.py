@@ -10,6 +10,8 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from lightning_semgeom.record.record import listed
+
 
 class Contents:
     """Remembers what was measured at which step."""
@@ -33,10 +35,3 @@ class Contents:
             for steps in self._steps.values()
             if len(steps) > 1
         ]
-
-
-def listed(steps: list[int], most: int = 12) -> str:
-    """`0, 1 and 2`, or the first ones and how many there are."""
-    if len(steps) > most:
-        return f"{', '.join(map(str, steps[:most]))}, ... ({len(steps)} in all)"
-    return f"{', '.join(map(str, steps[:-1]))} and {steps[-1]}"

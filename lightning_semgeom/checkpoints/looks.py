@@ -16,6 +16,7 @@ from lightning_semgeom.checkpoints.reading import Faults, measured, site_plans
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import NoStepError
 from lightning_semgeom.faults import attempted
+from lightning_semgeom.record.places import without_common_start
 from lightning_semgeom.record.snapshot import SiteFound, SiteRows, Snapshot
 
 
@@ -35,10 +36,13 @@ def models_without_steps(paths: Iterable[Path]) -> list[Checkpoint]:
     Raises:
         FileNotFoundError, ValueError: as `find_checkpoints` does.
     """
-    found = find_checkpoints(paths)
-    steps = [attempted(checkpoint.step) for checkpoint in found]
-    told = any(isinstance(step, int) for step in steps)
-    return found if not told and any(isinstance(step, NoStepError) for step in steps) else []
+    found, is_one_readable = find_checkpoints(paths), False
+    for checkpoint in found:
+        step = attempted(checkpoint.step)
+        if isinstance(step, int):  # the others need not be opened for this
+            return []
+        is_one_readable |= isinstance(step, NoStepError)
+    return found if is_one_readable else []
 
 
 def look_at(
@@ -80,8 +84,4 @@ def look_at(
 
 def _names(checkpoints: Sequence[Checkpoint]) -> list[str]:
     parts = [checkpoint.path.resolve().parts for checkpoint in checkpoints]
-    if len(parts) == 1:
-        return [parts[0][-1]]
-    while len({path[:1] for path in parts}) == 1 and min(map(len, parts)) > 1:
-        parts = [path[1:] for path in parts]
-    return ["/".join(path) for path in parts]
+    return ["/".join(path) for path in without_common_start(parts)]

@@ -57,21 +57,25 @@ def run_analysis(
     """
     for package in ("matplotlib", "plotly"):
         import_module(package)  # better told now than after an hour of reading
-    control = NAME + CONTROL
-    tables = {NAME: table, control: table.shuffled(_CONTROL_SEED)}
+    tables = with_control(table)
     folders = {name: out / name for name in tables}
     found = analyze_with(paths, tables, tensor, folders, steps)
-    histories = (found.histories[NAME], found.histories[control])
-    run = AnalysisRun(*histories, found.faults, found.notes)
+    history, control = (found.histories[name] for name in tables)
+    run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
     picture.savefig(out / "timeline.png", dpi=110)
     write_report(find_runs([out / NAME]), out / "report.html")
     return run
 
 
+def with_control(table: AttributeTable) -> dict[str, AttributeTable]:
+    """A table and its shuffled control, by the roots of their keys."""
+    return {NAME: table, NAME + CONTROL: table.shuffled(_CONTROL_SEED)}
+
+
 def attributes_of(
     named: str,
-    tokenizer: Path | None,
+    tokenizer: Any,
     wordnet: Path,
     min_count: int | None = None,
     threshold: float | None = None,
@@ -83,7 +87,7 @@ def attributes_of(
 
     Args:
         named: paths of files, `surface`, `python` or `wordnet`, joined by commas.
-        tokenizer: path of a tokenizer.json, or of a folder with one.
+        tokenizer: what `tokenizer_at` has read; None: nothing is about a vocabulary.
         wordnet: folder of a WordNet database.
         min_count: fewest rows of a value; None: as the maker of the table has it.
         threshold: where to cut a file's columns of numbers.
@@ -93,33 +97,40 @@ def attributes_of(
         FileNotFoundError: if a file is not there.
         ValueError: if a file cannot be read, there is nothing to cut, or an attribute is in two.
     """
-    vocabulary = None if tokenizer is None else _tokenizer(tokenizer)
     fewest = {} if min_count is None else {"min_count": min_count}
 
     def made(part: str) -> AttributeTable:
         match part:
             case "surface":
-                return AttributeTable.surface(vocabulary, **fewest)
+                return AttributeTable.surface(tokenizer, **fewest)
             case "python":
-                return AttributeTable.python_tokens(vocabulary, **fewest)
+                return AttributeTable.python_tokens(tokenizer, **fewest)
             case "wordnet":
-                return AttributeTable.wordnet(vocabulary, wordnet, **fewest)
-        return AttributeTable.from_file(part, vocabulary, min_count or 1, threshold, quantile)
+                return AttributeTable.wordnet(tokenizer, wordnet, **fewest)
+        return AttributeTable.from_file(part, tokenizer, min_count or 1, threshold, quantile)
 
     first, *others = map(made, attribute_parts(named))
     return first.joined(*others)
 
 
-def tokens_of(tokenizer: Path | None, table: AttributeTable) -> list[str] | None:
+def tokens_of(tokenizer: Any, table: AttributeTable) -> list[str] | None:
     """The texts of the table's rows, where a tokenizer says them."""
     if tokenizer is None:
         return None
-    texts = Vocabulary.of(_tokenizer(tokenizer)).texts
+    texts = Vocabulary.of(tokenizer).texts
     known = [f"<{row}>" if text is None else text for row, text in enumerate(texts[: len(table)])]
     return known + [f"<{row}>" for row in range(len(known), len(table))]
 
 
-def _tokenizer(path: Path) -> Any:
+def tokenizer_at(path: Path | None) -> Any:
+    """The tokenizer of a tokenizer.json, or of a folder with one; None where there is no path.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it cannot be read.
+    """
+    if path is None:
+        return None
     from tokenizers import Tokenizer
 
     file = tokenizer_file(path)

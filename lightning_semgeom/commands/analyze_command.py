@@ -98,21 +98,22 @@ def _analyze(chosen: argparse.Namespace) -> int:
     first = chosen.paths[0]
     out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
     cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
-    about = (chosen.attributes, chosen.tokenizer, chosen.wordnet)
-    check_analyze(chosen.paths, *about, **cut, out=out)
+    named, wordnet = chosen.attributes, chosen.wordnet
+    check_analyze(chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out)
     steps = given_steps(chosen.step_of)
     from lightning_semgeom.checkpoints.looks import models_without_steps
-    from lightning_semgeom.commands.analyze import attributes_of
+    from lightning_semgeom.commands.analyze import attributes_of, tokenizer_at, tokens_of
 
+    tokenizer = tokenizer_at(chosen.tokenizer)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        table = attributes_of(*about, chosen.min_count, **cut)
+        table = attributes_of(named, tokenizer, wordnet, chosen.min_count, **cut)
     warn(warning.message for warning in told)
     if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
     models = [] if steps else models_without_steps(chosen.paths)
     if models:
-        return _look(models, table, chosen, out)
+        return _look(models, table, tokens_of(tokenizer, table), chosen.tensor, out)
     return _follow(table, chosen, out, steps)
 
 
@@ -131,14 +132,16 @@ def _follow(
 
 
 def _look(
-    models: list[Checkpoint], table: AttributeTable, chosen: argparse.Namespace, out: Path
+    models: list[Checkpoint],
+    table: AttributeTable,
+    tokens: list[str] | None,
+    tensor: str | None,
+    out: Path,
 ) -> int:
     """Measure models that tell no step, each on its own."""
-    from lightning_semgeom.commands.analyze import tokens_of
     from lightning_semgeom.commands.looks import run_looks, words
 
-    tokens = tokens_of(chosen.tokenizer, table)
-    looks, faults = run_looks(models, table, chosen.tensor, out, tokens)
+    looks, faults = run_looks(models, table, tensor, out, tokens)
     warn(faults)
     print(f"\n{words(looks)}\n")
     print(f"Histories, pictures and directions: {', '.join(str(look.folder) for look in looks)}")

@@ -12,15 +12,14 @@ from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.analysis import NAME
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.looks import Look, look_at
+from lightning_semgeom.commands.analyze import with_control
 from lightning_semgeom.geometry.directions import directions
 from lightning_semgeom.record.history import History
 from lightning_semgeom.show.moment import MOMENT_HEADER, moment_cells, moment_sentence
-from lightning_semgeom.show.report.folders import CONTROL
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from lightning_semgeom.show.summary import text_table
 
-_CONTROL_SEED = 0
 _MOST_VALUES = 20  # of which the nearest tokens are printed; the file has all
 _NEAREST = 8
 
@@ -66,8 +65,7 @@ def run_looks(
         OSError: if `out` cannot be written.
     """
     import_module("plotly")  # better told now than after an hour of reading
-    control = NAME + CONTROL
-    tables = {NAME: table, control: table.shuffled(_CONTROL_SEED)}
+    tables = with_control(table)
     looks, faults = look_at(checkpoints, tables, tensor)
     found = []
     for look in looks:

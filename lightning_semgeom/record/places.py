@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -36,3 +37,11 @@ def put_aside(folder: Path) -> None:
     for name in (FILE_NAME, PICTURE_FOLDER):
         if (folder / name).exists():
             (folder / name).replace(aside / name)
+
+
+def without_common_start(paths: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The parts of several paths from where they differ on; a last part is left of each."""
+    found = [*paths]
+    while len({path[:1] for path in found}) == 1 and min(map(len, found)) > 1:
+        found = [path[1:] for path in found]
+    return found

@@ -40,3 +40,10 @@ def mean_of_known(numbers: Iterable[float]) -> float:
     """The mean of those that are not NaN, added up in their order; NaN if none is."""
     known = [number for number in numbers if not isnan(number)]
     return sum(known) / len(known) if known else nan
+
+
+def listed(steps: list[int], most: int = 12) -> str:
+    """`0, 1 and 2`, or the first ones and how many there are."""
+    if len(steps) > most:
+        return f"{', '.join(map(str, steps[:most]))}, ... ({len(steps)} in all)"
+    return f"{', '.join(map(str, steps[:-1]))} and {steps[-1]}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from math import isnan, nan
 
 from lightning_semgeom.record.history import History
-from lightning_semgeom.record.record import Milestones
+from lightning_semgeom.record.record import Milestones, listed
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,24 @@ def cells(summary: CurveSummary, mark: str = "") -> tuple[str, ...]:
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
     """A header and rows in columns of one width; the first `left` ones begin at one place."""
-    rows = [header, *rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    widths = _widths(header, rows)
     lines = []
-    for row in rows:
+    for row in [header, *rows]:
         words = [cell.ljust(width) for cell, width in zip(row[:left], widths[:left], strict=True)]
         numbers = [cell.rjust(width) for cell, width in zip(row[left:], widths[left:], strict=True)]
         lines.append("  ".join(words + numbers))
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
+def _widths(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+
 def table_of(history: History, control: History) -> str:
     """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
     rows = [cells(summary) for summary in summaries(history)]
     rows += [cells(summary, " (shuffled)") for summary in summaries(control)]
-    widths = [max(len(row[column]) for row in [HEADER, *rows]) for column in range(len(HEADER))]
+    widths = _widths(HEADER, rows)
     above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
     return f"{above.rstrip()}\n{text_table(HEADER, rows)}"
 
@@ -133,8 +136,7 @@ def sentence(history: History, control: History | None = None) -> str:
             f"{alarms} shuffled curves emerged, too" if alarms else "shuffled attributes never did"
         )
     same = "".join(
-        f" Steps {', '.join(map(str, steps[:-1]))} and {steps[-1]} have the same figures to the "
-        "bit: their weights may be copies."
+        f" Steps {listed(steps)} have the same figures to the bit: their weights may be copies."
         for steps in identical_steps(history)
     )
     return f"In the {site}, {'; '.join(told) or 'no gap is defined'}.{same}"

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lightning_semgeom import AttributeTable, analyze
-from lightning_semgeom.checkpoints.contents import Contents, listed
+from lightning_semgeom.checkpoints.contents import Contents
+from lightning_semgeom.record.record import listed
 from lightning_semgeom.show.summary import identical_steps, sentence
 from tests.checkpoints.files import head, save
 

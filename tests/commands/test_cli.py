@@ -6,7 +6,7 @@ import matplotlib.image
 import pytest
 
 from lightning_semgeom import AttributeTable, History
-from lightning_semgeom.commands.analyze import attributes_of
+from lightning_semgeom.commands.analyze import attributes_of, tokenizer_at
 from lightning_semgeom.commands.cli import main
 from tests import models
 from tests.attributes import vocabularies
@@ -118,7 +118,7 @@ def test_several_kinds_of_attributes_are_joined_by_commas(tmp_path, capsys):
     wordnet = written(tmp_path)
 
     def made(named, **options):
-        return attributes_of(named, tmp_path, wordnet, **options)
+        return attributes_of(named, tokenizer_at(tmp_path), wordnet, **options)
 
     joined = made("wordnet,python,surface", min_count=1)
     expected = AttributeTable.wordnet(vocabulary, wordnet, min_count=1).joined(

@@ -59,7 +59,7 @@ class AttributeSimilarity(GeometryMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        known = num_values if isinstance(num_values, Sequence) else num_values.num_values
+        known: Any = getattr(num_values, "num_values", num_values)
         self.num_values = tuple(known)
         self.dim = dim
         self.center = center

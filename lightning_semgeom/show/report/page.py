@@ -50,7 +50,7 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
     html = page.substitute(
         title=escape(", ".join(run.name for run in runs)),
         style=source.joinpath("page.css").read_text(encoding="utf-8"),
-        sentences=sentences(runs),
+        sentences=sentences(runs, moment),
         sections=moment_section(runs) if moment else phase_sections(runs, [*figures]),
         pictures="Pictures" if moment else "Pictures by step",
         data=_json(

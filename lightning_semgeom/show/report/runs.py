@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_semgeom.record.history import History
-from lightning_semgeom.record.places import FILE_NAME
+from lightning_semgeom.record.places import FILE_NAME, without_common_start
 from lightning_semgeom.show.report.folders import CONTROL, history_folders
 
 
@@ -46,8 +46,7 @@ def _short(holders: Sequence[Path]) -> list[str]:
     parts = [holder.resolve().parts for holder in holders]
     if len(parts) == 1:
         return ["/".join(parts[0][-3:-1])]
-    while len({path[:1] for path in parts}) == 1 and min(map(len, parts)) > 1:
-        parts = [path[1:] for path in parts]
+    parts = without_common_start(parts)
     while len({path[-1:] for path in parts}) == 1 and min(map(len, parts)) > 1:
         parts = [path[:-1] for path in parts]
     return ["/".join(path) for path in parts]

@@ -8,7 +8,6 @@ from html import escape
 from lightning_semgeom.record.history import History
 from lightning_semgeom.show.moment import (
     MOMENT_HEADER,
-    is_moment,
     moment_cells,
     moment_sentence,
 )
@@ -25,9 +24,9 @@ gap against relabelling, in standard deviations; strength: 0 for noise, 1 where 
 there is; partial gap: among rows that agree on all other attributes."""
 
 
-def sentences(runs: Sequence[RunFiles]) -> str:
-    """Each run in words, a paragraph each."""
-    say = moment_sentence if is_moment([run.history for run in runs]) else sentence
+def sentences(runs: Sequence[RunFiles], moment: bool) -> str:
+    """Each run in words, a paragraph each; `moment`: each was looked at once."""
+    say = moment_sentence if moment else sentence
     told = []
     for run in runs:
         name = f"<b>{escape(run.name)}.</b> " if len(runs) > 1 else ""
