@@ -16,13 +16,14 @@ OPTIONAL = {
 }
 # What each wing knows of the others: the data goes one way.
 KNOWS = {
+    "stores": set(),
     "attributes": set(),
     "geometry": {"kinds"},
-    "record": {"faults", "kinds"},
+    "record": {"faults", "kinds", "stores"},
     "capture": {"faults", "attributes", "geometry"},
     "measure": {"faults", "attributes", "geometry", "capture", "record"},
-    "show": {"faults", "record"},
-    "checkpoints": {"faults", "kinds", "attributes", "capture", "measure", "record"},
+    "show": {"faults", "record", "stores"},
+    "checkpoints": {"faults", "kinds", "stores", "attributes", "capture", "measure", "record"},
     "run": {"faults", "attributes", "capture", "measure", "record", "show"},
     "look": {"kinds", "attributes", "capture", "measure", "record"},
     "evaluation": {"run"},
@@ -30,8 +31,8 @@ KNOWS = {
     "training": {"faults", "kinds", "attributes", "geometry", "capture", "record", "callback"},
     "settings": {"attributes"},
     "commands": {
-        *("_version", "attributes", "geometry", "record", "show", "checkpoints", "callback"),
-        "settings",
+        *("_version", "stores", "attributes", "geometry", "record", "show", "checkpoints"),
+        *("callback", "settings"),
     },
     "cli": {"commands"},
     "faults": set(),

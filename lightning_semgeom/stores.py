@@ -1,0 +1,56 @@
+"""Paths on this machine and in stores: what has a protocol, as `s3://`, goes through fsspec."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+_PROTOCOL = re.compile(r"([A-Za-z][\w+.-]+)(?:::|:/)")  # a drive has one letter
+_LOCAL = ("file", "local")
+
+
+def protocol(path: str | Path) -> str:
+    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" on this machine."""
+    found = _PROTOCOL.match(str(path))
+    return found[1] if found and found[1] not in _LOCAL else ""
+
+
+def is_in_store(path: str | Path) -> bool:
+    """Whether it is not on this machine's disks."""
+    return bool(protocol(path))
+
+
+def place(path: str | Path) -> Path:
+    """`path` itself, or where it has a protocol what stands for it and has a Path's methods.
+
+    That is a `UPath`, which is no Path by inheritance: it reads, writes, lists and joins as one, has
+    no `replace`, and nothing that asks the operating system works on it (`os.path`, mmap).
+
+    Raises:
+        ImportError, ValueError: if nothing is installed that knows the protocol.
+    """
+    if not isinstance(path, str | Path):
+        return path  # it is one already
+    if is_in_store(path):
+        from upath import UPath
+
+        text = str(path)
+        # A Path that was made of an address has lost one of its slashes.
+        return cast(Path, UPath(text if "://" in text else text.replace(":/", "://", 1)))
+    local = re.sub(r"^(?:file|local):/+", "/", str(path))
+    return Path(local)
+
+
+def folder_text(path: Path) -> str:
+    """An absolute path or address, as text that `place` reads again."""
+    return str(path) if is_in_store(path) else str(path.resolve())
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or a folder; in a store, which renames no folder, file by file."""
+    if not is_in_store(source):
+        source.replace(target)
+        return
+    store: Any = source
+    store.fs.mv(store.path, cast(Any, target).path, recursive=True)
