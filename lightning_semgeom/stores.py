@@ -11,7 +11,7 @@ _LOCAL = ("file", "local")
 
 
 def protocol(path: str | Path) -> str:
-    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" on this machine."""
+    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; else ""."""
     found = _PROTOCOL.match(str(path))
     return found[1] if found and found[1] not in _LOCAL else ""
 
@@ -24,8 +24,8 @@ def is_in_store(path: str | Path) -> bool:
 def place(path: str | Path) -> Path:
     """`path` itself, or where it has a protocol what stands for it and has a Path's methods.
 
-    That is a `UPath`, which is no Path by inheritance: it reads, writes, lists and joins as one, has
-    no `replace`, and nothing that asks the operating system works on it (`os.path`, mmap).
+    That is a `UPath`, which is no Path by inheritance: it reads, writes, lists and joins as one,
+    has no `replace`, and what asks the operating system does not know it (`os.path`, mmap).
 
     Raises:
         ImportError, ValueError: if nothing is installed that knows the protocol.

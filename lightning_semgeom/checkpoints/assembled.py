@@ -41,18 +41,18 @@ def _shards(parts: Parts) -> _Opener:
     before, _, after = parts.pattern.name.rpartition("*")
     stem, suffix = before.rstrip("-_."), after.partition(".")[2]
     index = parts.pattern.with_name(f"{stem}.{suffix}.index.json")
+    if index.is_file():
+        return lambda: open_model_file(index)
     if missing:
         there = [f"{numbers[0]}" for numbers in parts.files]
         lacking = listed([parts.name_of(number) for number in missing], limit=4)
-        nor = "" if index.is_file() else f", nor is the index '{index.name}'"
         shards = "shard" if len(there) == 1 else "shards"
         what = f"{shards} {', '.join(there)} of {total}" if there else f"one of {total} shards"
         raise CheckpointError(
-            f"it is {what}: {lacking} {_are(missing)} not there{nor}. Download or copy what is "
-            "missing; a part is not measured as if it were the model."
+            f"it is {what}: {lacking} {_are(missing)} not there, nor is the index "
+            f"'{index.name}'. Download or copy what is missing; a part is not measured as if it "
+            "were the model."
         )
-    if index.is_file():
-        return lambda: open_model_file(index)
     return lambda: _joined(parts)
 
 

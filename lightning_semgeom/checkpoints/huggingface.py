@@ -29,10 +29,10 @@ def model_file(folder: Path) -> Path | None:
 
 
 def open_model_file(path: Path) -> Tensors:
-    """The tensors of a file, or of all shards that an index names.
+    """The tensors of a file, or of the shards that an index names.
 
     Raises:
-        CheckpointError: if a file cannot be read, or is not there.
+        CheckpointError: if a file cannot be read, or none of the shards is there.
     """
     if path.suffix == ".safetensors":
         return open_safetensors(path)
@@ -74,17 +74,22 @@ def _open_index(path: Path) -> Tensors:
             raise CheckpointError(
                 f"its '{path.name}' gives {place!r} for '{name}'; expected the name of a shard."
             )
-    shards = {}
+    shards, missing = {}, dict[str, str]()
     for name in sorted(set(places.values())):
         if not (path.parent / name).is_file():
-            raise CheckpointError(
+            missing[name] = (
                 f"its '{path.name}' names the shard '{name}', which is not there{_others(path)}."
             )
+            continue
         try:
             shards[name] = open_model_file(path.parent / name)
         except CheckpointError as fault:
             raise CheckpointError(f"in its shard '{name}', {fault}") from None
-    _raise_if_cut(path, set(shards))
+    if not shards and missing:
+        raise CheckpointError(next(iter(missing.values())))
+    _raise_if_cut(path, set(shards) | set(missing))
+    elsewhere = {name: missing[place] for name, place in places.items() if place in missing}
+    places = {name: place for name, place in places.items() if place in shards}
     for name, place in places.items():
         if name not in shards[place].shapes:
             raise CheckpointError(
@@ -98,7 +103,7 @@ def _open_index(path: Path) -> Tensors:
         return shards[places[name]].read(name, rows)
 
     shapes = {name: shards[place].shapes[name] for name, place in places.items()}
-    return Tensors(shapes, read)
+    return Tensors(shapes, read, elsewhere=elsewhere)
 
 
 def _raise_if_cut(path: Path, names: set[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 
 from lightning_semgeom.capture.names import plain_name
 from lightning_semgeom.capture.sites import HEAD_NAMES
@@ -43,7 +44,11 @@ def site_of(tensor: str | None) -> str:
 
 
 def find_tensor(
-    shapes: Mapping[str, Shape], wanted: str | None, num_rows: int, untied: str | None = None
+    shapes: Mapping[str, Shape],
+    wanted: str | None,
+    num_rows: int,
+    untied: str | None = None,
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The name of the tensor `[rows, d]` to look at.
 
@@ -55,11 +60,13 @@ def find_tensor(
         wanted: its name, with or without wrappers, what PEFT adds and the last `.weight`.
         num_rows: rows of the attribute table.
         untied: why no embedding stands for a head that is absent, in words; None: it may.
+        elsewhere: why tensors of the model cannot be read, in words, by name.
 
     Raises:
         CheckpointError: if there is none, or more than one; the message names the candidates. And
             if what was found is not all that the model works with.
     """
+    _raise_if_elsewhere(shapes, wanted, elsewhere)
     matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     if wanted is None:
         _raise_if_empty(shapes)
@@ -145,6 +152,24 @@ def _raise_if_untied(embedding: str, matrices: Mapping[str, Shape], num_rows: in
             )
 
 
+def _raise_if_elsewhere(
+    shapes: Mapping[str, Shape], wanted: str | None, elsewhere: Mapping[str, str]
+) -> None:
+    """A head that is there is the one where no other tensor may be it, or a part of it."""
+    heads = {_plain(name) for name in shapes if _is_head(name) and not _is_numbered(name)}
+    if wanted in shapes:
+        lost = []
+    elif wanted is not None:
+        lost = [name for name in elsewhere if _plain(name) == _plain(wanted)]
+    elif heads:
+        lost = [name for name in elsewhere if _is_head(name) and not _is_numbered(name)]
+        lost += [n for n in elsewhere if _is_factor(n) and _module_of_factor(n) in heads]
+    else:
+        lost = sorted(elsewhere, key=lambda name: not _is_head(name))
+    if lost:
+        raise CheckpointError(f"'{lost[0]}' cannot be read: {elsewhere[lost[0]]}")
+
+
 def _raise_if_empty(shapes: Mapping[str, Shape]) -> None:
     """DeepSpeed ZeRO-3 leaves weights without entries in what each process calls its model."""
     empty = [n for n, shape in shapes.items() if 0 in shape and _last(n) in _KNOWN]
@@ -174,8 +199,7 @@ def _is_in_layer(name: str, own: Mapping[str, Shape]) -> bool:
     """
     rows, width = own[name]
     embeddings = (shape for other, shape in own.items() if _is_embedding(other))
-    numbered = any(part.isdigit() for part in name.split("."))
-    return numbered and rows == width and any(s[1] == width != s[0] for s in embeddings)
+    return _is_numbered(name) and rows == width and any(s[1] == width != s[0] for s in embeddings)
 
 
 def _only(matrices: Mapping[str, Shape], candidates: list[str], what: str) -> str:
@@ -189,8 +213,12 @@ def _only(matrices: Mapping[str, Shape], candidates: list[str], what: str) -> st
 
 def _is_head(name: str) -> bool:
     """Whether its module is called like a head; OLMo's is, and so is a part of each layer."""
-    of_model = not any(part.isdigit() for part in name.split("."))
-    return _last(name) in _HEAD_NAMES or (_last(name) == "ff_out" and of_model)
+    return _last(name) in _HEAD_NAMES or (_last(name) == "ff_out" and not _is_numbered(name))
+
+
+def _is_numbered(name: str) -> bool:
+    """Whether it is in a layer, or elsewhere in a list of modules."""
+    return any(part.isdigit() for part in name.split("."))
 
 
 def _may_be_head(name: str) -> bool:

@@ -35,7 +35,7 @@ def measured(
 def rows_of(checkpoint: Checkpoint, tensor: str | None, num_rows: int) -> Tensor:
     """The first `num_rows` rows of the tensor."""
     opened = checkpoint.open()
-    name = find_tensor(opened.shapes, tensor, num_rows, opened.untied)
+    name = find_tensor(opened.shapes, tensor, num_rows, opened.untied, opened.elsewhere)
     rows = opened.read(name, num_rows)
     if not rows.is_floating_point() or rows.element_size() < 2:
         raise CheckpointError(f"'{name}' is {rows.dtype}; expected floats of 16 bits or more.")

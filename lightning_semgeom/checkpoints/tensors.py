@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class Tensors:
     """Name of a tensor `[n, d]` and a number of rows m <= n -> its first rows `[m, d]`."""
     untied: str | None = None
     """Why a head that is absent is not tied to the input embedding, in words; None: it may be."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Why tensors of the same model cannot be read, in words, by their names."""
 
 
 def are_same(rows: Tensor, other: Tensor) -> bool:

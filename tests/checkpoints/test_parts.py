@@ -114,11 +114,37 @@ def test_with_an_index_a_shard_that_is_missing_is_named_also_where_a_shard_is_gi
     folder = indexed(tmp_path / "step-1", {"embed_tokens.weight": one, "lm_head.weight": two})
     write(folder / one, EMBEDDING)
     assert_refused(folder, f"names the shard '{two}', which is not there; there is '{one}'")
-    with pytest.raises(ValueError, match=rf"it is shard 1 of 2: '{two}' is not there\."):
+    with pytest.raises(ValueError, match=f"names the shard '{two}', which is not there"):
         analyze(folder / one, models.table())
     write(folder / two, HEAD)
     for given in (folder, folder / one, folder / two):
         assert_gives(given, head(), [1])
+
+
+def test_the_shard_with_the_head_is_enough_where_an_index_tells_what_is_in_the_others(tmp_path):
+    one, two = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
+    places = {
+        "embed_tokens.weight": one,
+        "layers.0.attention.output.weight": one,  # called as a head is, and in a layer
+        "layers.0.q.lora_A.weight": one,
+        "lm_head.weight": two,
+    }
+    folder = indexed(tmp_path / "step-1", places)
+    write(folder / two, HEAD)
+    (folder / "config.json").write_text('{"tie_word_embeddings": false}')
+    for given in (folder, folder / two):
+        assert_gives(given, head(), [1])
+    with pytest.raises(ValueError, match=f"'embed_tokens.weight' cannot be read: .*'{one}', which"):
+        analyze(folder, models.table(), "embed_tokens")
+
+
+@pytest.mark.parametrize("name", ["model.decoder.weight", "lm_head.lora_B.default.weight"])
+def test_a_shard_is_not_enough_where_another_may_have_a_head_or_a_part_of_it(tmp_path, name):
+    one, two = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
+    folder = indexed(tmp_path / "step-1", {name: one, "lm_head.weight": two})
+    write(folder / two, HEAD)
+    assert_refused(folder, f"'{name}' cannot be read: .*names the shard '{one}'")
+    assert len(analyze(folder, models.table(), "lm_head.weight")) == 1  # it is said which
 
 
 def test_an_index_of_other_files_is_told_with_those_that_are_there(tmp_path):
