@@ -18,6 +18,7 @@ from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.names import site_of
 from lightning_semgeom.checkpoints.reading import Faults, measured, rows_of, site_plans
 from lightning_semgeom.checkpoints.runs import find_checkpoints
+from lightning_semgeom.checkpoints.stages import restarted_stages
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.kinds import checked_kinds
@@ -59,9 +60,9 @@ def analyze(
 
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds no checkpoint.
-        ValueError: if no checkpoint can be read, or two that differ have one step; the message says
-            which, and why. If `steps` has a name that none has, and if `attributes` is neither
-            an AttributeTable nor a dict.
+        ValueError: if no checkpoint can be read, two that differ have one step, or stages of
+            training make several runs of them; the message says which, and why. If `steps` has a
+            name that none has, and if `attributes` is neither an AttributeTable nor a dict.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -104,6 +105,7 @@ def analyze_with(
     tensor: str | None,
     folders: Mapping[str, Path],
     steps: Mapping[str, int] | None = None,
+    stage: str | None = None,
 ) -> Analysis:
     """Measure with several tables of one length; each tensor is read once.
 
@@ -113,6 +115,7 @@ def analyze_with(
         tensor: as for `analyze`.
         folders: where to write, for the names whose history is to be on disk.
         steps: as for `analyze`.
+        stage: which of several runs to measure, as `stages_in` calls it.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -126,7 +129,10 @@ def analyze_with(
     faults, contents = Faults(), Contents()
     found_there, given = find_checkpoints(map(Path, paths)), GivenSteps(steps or {})
     given.check_known(found_there)
-    checkpoints = _by_step(found_there, given, tensor, num_rows, faults)
+    stages = restarted_stages(found_there, given)
+    if stages and stage is None:
+        raise ValueError(_SEVERAL.format("; ".join(map(_told, stages.items()))))
+    checkpoints = _by_step(stages.get(stage or "", found_there), given, tensor, num_rows, faults)
     for step, checkpoint in tqdm(sorted(checkpoints.items()), unit="checkpoint", disable=None):
         read = attempted(measured, checkpoint, tensor, plans)
         if isinstance(read, Exception):
@@ -145,6 +151,18 @@ def analyze_with(
     if not all(map(len, histories.values())):
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
     return Analysis(histories, faults.lines, contents.notes())
+
+
+_SEVERAL = (
+    "these are several runs, since stages of training count their steps anew. Checkpoints: {}. Give the "
+    "checkpoints of one of them; the command `lightning-semgeom analyze` measures them all, each "
+    "as a run of its own."
+)
+
+
+def _told(stage: tuple[str, Sequence[Checkpoint]]) -> str:
+    name, found = stage
+    return f"'{name}' with {len(found)}, as '{found[0]}'"
 
 
 def _by_step(

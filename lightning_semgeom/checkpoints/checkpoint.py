@@ -26,7 +26,7 @@ from lightning_semgeom.checkpoints.sharded import (
     open_sharded,
     step_in_sharded,
 )
-from lightning_semgeom.checkpoints.steps import named_step
+from lightning_semgeom.checkpoints.steps import named_step, stage_of
 from lightning_semgeom.checkpoints.tensors import NoStepError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
 
@@ -74,18 +74,12 @@ class Checkpoint:
             NoStepError: if it tells no step.
             CheckpointError: if it cannot be read.
         """
-        root, path = Path(abspath(self.root)), Path(abspath(self.path))
-        inner, repository = path.relative_to(root).parts, hub.repository_of(path)
-        if repository is not None:
-            around = repository.relative_to(root).parts
-            named = () if self.revision is None else self.revision.split("/")
-            inner = (*around, *named, *path.relative_to(repository).parts[2:])
-        step = named_step(reversed(inner))
+        step = named_step(reversed(self._names()))
         if step is None:
             self._raise_if_none()
             step = self._step_inside()
-        step = named_step([root.name]) if step is None else step
-        if step is None and repository is not None:
+        step = named_step([Path(abspath(self.root)).name]) if step is None else step
+        if step is None and hub.repository_of(self.path) is not None:
             hub.raise_for_unnamed(self.revision)
         if step is None:
             raise NoStepError(
@@ -94,6 +88,23 @@ class Checkpoint:
                 "analyze(steps={NAME: STEP})."
             )
         return step
+
+    def stage(self) -> str | None:
+        """The stage of training that its name tells, as `stage2-ingredient1`; None: it tells none.
+
+        Stages may each count their steps from the start.
+        """
+        return stage_of(self._names())
+
+    def _names(self) -> tuple[str, ...]:
+        """The names inside the root that may tell a step, from the outside to the inside."""
+        root, path = Path(abspath(self.root)), Path(abspath(self.path))
+        repository = hub.repository_of(path)
+        if repository is None:
+            return path.relative_to(root).parts
+        around = repository.relative_to(root).parts
+        named = () if self.revision is None else self.revision.split("/")
+        return (*around, *named, *path.relative_to(repository).parts[2:])
 
     def _is_of_shards(self) -> bool:
         return is_sharded(self.path) or is_cut_off(self.path)

@@ -15,6 +15,8 @@ _STEP = re.compile(
     re.IGNORECASE,
 )
 
+_STAGE = re.compile(r"(?<![a-z])stage[-_]?\d.*", re.IGNORECASE)
+
 
 def named_step(names: Iterable[str]) -> int | None:
     """The step that the first name with one tells; of several in a name the last."""
@@ -24,6 +26,18 @@ def named_step(names: Iterable[str]) -> int | None:
             number, thousands = steps[-1]
             return int(number) * (1000 if thousands else 1)
     return None
+
+
+def stage_of(names: Iterable[str]) -> str | None:
+    """What stands before the step from the word `stage` on, as in `stage2-ingredient1-step1000`.
+
+    Args:
+        names: of folders and file, from the outside to the inside.
+    """
+    path = "/".join(names)
+    steps = [*_STEP.finditer(path)]
+    found = _STAGE.search(path, 0, steps[-1].start()) if steps else None
+    return found[0].rstrip("-_/.") if found else None
 
 
 def without_step(name: str) -> str:

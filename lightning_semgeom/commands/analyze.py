@@ -40,6 +40,7 @@ def run_analysis(
     tensor: str | None,
     out: Path,
     steps: Mapping[str, int],
+    stage: str | None = None,
 ) -> AnalysisRun:
     """Measure the checkpoints of a run with attributes and control, and draw what was found.
 
@@ -47,8 +48,9 @@ def run_analysis(
         paths: checkpoints, or folders that hold some.
         table: the attributes.
         tensor: name of the weight; None: it is found.
-        out: where histories, timeline and page go.
+        out: where histories and timeline go.
         steps: as for `analyze`.
+        stage: which of several runs to measure.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -59,13 +61,21 @@ def run_analysis(
         import_module(package)  # better told now than after an hour of reading
     tables = with_control(table)
     folders = {name: out / name for name in tables}
-    found = analyze_with(paths, tables, tensor, folders, steps)
+    found = analyze_with(paths, tables, tensor, folders, steps, stage)
     history, control = (found.histories[name] for name in tables)
     run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
     picture.savefig(out / "timeline.png", dpi=110)
-    write_report(find_runs([out / NAME]), out / "report.html")
     return run
+
+
+def write_page(folders: Sequence[Path], out: Path) -> None:
+    """Write the page of what `run_analysis` left in `folders`.
+
+    Raises:
+        OSError: if `out` cannot be written.
+    """
+    write_report(find_runs([folder / NAME for folder in folders]), out / "report.html")
 
 
 def with_control(table: AttributeTable) -> dict[str, AttributeTable]:

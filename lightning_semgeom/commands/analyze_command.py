@@ -120,15 +120,33 @@ def _analyze(chosen: argparse.Namespace) -> int:
 def _follow(
     table: AttributeTable, chosen: argparse.Namespace, out: Path, steps: dict[str, int]
 ) -> int:
-    """Measure the checkpoints of a run."""
-    from lightning_semgeom.commands.analyze import run_analysis
+    """Measure the checkpoints of a run, or of each stage that counts its steps anew."""
+    from lightning_semgeom.checkpoints.stages import stages_in
+    from lightning_semgeom.commands.analyze import run_analysis, write_page
 
-    run = run_analysis(chosen.paths, table, chosen.tensor, out, steps)
-    warn([*run.faults, *run.notes])
-    tell(run.history, run.control)
-    print(f"Pictures and histories of {len(run.history)} checkpoints: {out}")
+    folders: list[Path] = []
+    has_faults = False
+    stages: list[str | None] = [*stages_in(chosen.paths, steps)]
+    for stage in stages or [None]:
+        folder = out if stage is None else out / stage.replace("/", "_")
+        try:
+            run = run_analysis(chosen.paths, table, chosen.tensor, folder, steps, stage)
+        except ValueError as fault:
+            if stage is None or (stage == stages[-1] and not folders):
+                raise
+            warn([f"{stage}: {fault}"])  # the other stages go on
+            has_faults = True
+            continue
+        warn([*run.faults, *run.notes])
+        has_faults |= bool(run.faults)
+        if stage is not None:
+            print(f"\n{stage}:")
+        tell(run.history, run.control)
+        print(f"Pictures and histories of {len(run.history)} checkpoints: {folder}")
+        folders.append(folder)
+    write_page(folders, out)
     print(f"Open in a browser: {out / 'report.html'}")
-    return 1 if run.faults else 0
+    return 1 if has_faults else 0
 
 
 def _look(

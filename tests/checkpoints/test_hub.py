@@ -145,7 +145,7 @@ def test_models_that_are_steps_of_one_run_go_together(tmp_path):
 
 def test_two_branches_of_one_step_are_named_where_they_differ(tmp_path):
     repository = tmp_path / "models--org--model"
-    add(repository, 1, "stage1-step10")
-    add(repository, 2, "stage2-step10")
-    with pytest.raises(ValueError, match=r"\(stage1-step10\)' and '.*\(stage2-step10\)' differ"):
+    add(repository, 1, "first-step10")
+    add(repository, 2, "second-step10")
+    with pytest.raises(ValueError, match=r"\(first-step10\)' and '.*\(second-step10\)' differ"):
         analyze(repository, models.table())
