@@ -154,9 +154,9 @@ def analyze_with(
 
 
 _SEVERAL = (
-    "these are several runs, since stages of training count their steps anew. Checkpoints: {}. Give the "
-    "checkpoints of one of them; the command `lightning-semgeom analyze` measures them all, each "
-    "as a run of its own."
+    "these are several runs, since stages of training count their steps anew. Checkpoints: {}. "
+    "Give those of one; the command `lightning-semgeom analyze` measures them all, each as a run "
+    "of its own."
 )
 
 

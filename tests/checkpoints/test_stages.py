@@ -40,7 +40,7 @@ def test_stages_that_count_anew_are_refused_as_one_run_and_named(tmp_path):
     saved(tmp_path, RESTARTED)
     message = (
         r"several runs, .*: 'stage1' with 2, as '.*stage1-step1000-tokens2B.pt'; "
-        r"'stage2-ingredient1' with 1, as '.*'\. Give the checkpoints of one"
+        r"'stage2-ingredient1' with 1, as '.*'\. Give those of one"
     )
     with pytest.raises(ValueError, match=message):
         analyze(tmp_path, models.table())
