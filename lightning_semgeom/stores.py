@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from os.path import abspath
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]+)(?:::|:/)")  # a drive has one letter
 _LOCAL = ("file", "local")
+_PIECE = 1 << 16  # bytes
 
 
 def protocol(path: str | Path) -> str:
@@ -40,6 +42,33 @@ def place(path: str | Path) -> Path:
         return cast(Path, UPath(text if "://" in text else text.replace(":/", "://", 1)))
     local = re.sub(r"^(?:file|local):/+", "/", str(path))
     return Path(local)
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root on, without `..`; no link is followed."""
+    return path if is_in_store(path) else Path(abspath(path))
+
+
+def read_range(path: Path, start: int, stop: int) -> bytes:
+    """The bytes from `start` to before `stop`; fewer where the file ends before."""
+    if is_in_store(path):
+        store: Any = path
+        stop = min(stop, store.fs.size(store.path))
+        if start >= stop:  # a store refuses a range that begins behind the end
+            return b""
+        found: bytes = store.fs.cat_file(store.path, start=start, end=stop)
+        # Where a store gives all of a file instead of a range.
+        return found[start:stop] if len(found) > stop - start else found
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(stop - start)
+
+
+def open_in_pieces(path: Path) -> IO[bytes]:
+    """A file in a store, of which little more is fetched than is read."""
+    store: Any = path
+    opened: IO[bytes] = store.fs.open(store.path, "rb", block_size=_PIECE)
+    return opened
 
 
 def folder_text(path: Path) -> str:

@@ -24,6 +24,7 @@ from lightning_semgeom.faults import attempted
 from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.recorder import Recorder
+from lightning_semgeom.stores import place
 
 NAME = "semgeom"
 _LAST_NUMBER = re.compile(r"(.*?(?<!-v))\d+")  # Lightning adds -v1 to names that are taken
@@ -127,7 +128,7 @@ def analyze_with(
     plans = site_plans(tables)
     recorders = {name: Recorder(name, [site], table.names) for name, table in tables.items()}
     faults, contents = Faults(), Contents()
-    found_there, given = find_checkpoints(map(Path, paths)), GivenSteps(steps or {})
+    found_there, given = find_checkpoints(map(place, paths)), GivenSteps(steps or {})
     given.check_known(found_there)
     stages = restarted_stages(found_there, given)
     if stages and stage is None:

@@ -7,7 +7,6 @@ step stands in its name, in the names of folders around it, or inside.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from os.path import abspath
 from pathlib import Path
 
 from lightning_semgeom.checkpoints import hub
@@ -29,6 +28,7 @@ from lightning_semgeom.checkpoints.sharded import (
 from lightning_semgeom.checkpoints.steps import named_step, stage_of
 from lightning_semgeom.checkpoints.tensors import NoStepError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
+from lightning_semgeom.stores import absolute
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Checkpoint:
         if step is None:
             self._raise_if_none()
             step = self._step_inside()
-        step = named_step([Path(abspath(self.root)).name]) if step is None else step
+        step = named_step([absolute(self.root).name]) if step is None else step
         if step is None and hub.repository_of(self.path) is not None:
             hub.raise_for_unnamed(self.revision)
         if step is None:
@@ -98,7 +98,7 @@ class Checkpoint:
 
     def _names(self) -> tuple[str, ...]:
         """The names inside the root that may tell a step, from the outside to the inside."""
-        root, path = Path(abspath(self.root)), Path(abspath(self.path))
+        root, path = absolute(self.root), absolute(self.path)
         repository = hub.repository_of(path)
         if repository is None:
             return path.relative_to(root).parts

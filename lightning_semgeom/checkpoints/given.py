@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os.path import abspath
-from pathlib import Path
 
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.stores import absolute
 
 
 class GivenSteps:
@@ -42,7 +41,7 @@ class GivenSteps:
 
 
 def _names(checkpoint: Checkpoint) -> list[str]:
-    path, root = Path(abspath(checkpoint.path)), Path(abspath(checkpoint.root))
+    path, root = absolute(checkpoint.path), absolute(checkpoint.root)
     inner = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
     named = [] if checkpoint.revision is None else [checkpoint.revision]
     return [*named, str(checkpoint.path), str(path), inner, path.name, path.stem]

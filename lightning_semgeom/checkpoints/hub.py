@@ -7,12 +7,12 @@ the hash of the branch or tag of that name. Runs that publish their steps have a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from os.path import abspath
 from pathlib import Path
 from typing import NoReturn
 
 from lightning_semgeom.checkpoints.steps import named_step
 from lightning_semgeom.checkpoints.tensors import CheckpointError, NoStepError
+from lightning_semgeom.stores import absolute
 
 SNAPSHOTS = "snapshots"  # has one folder for each revision
 _REFS, _BLOBS = "refs", "blobs"
@@ -22,13 +22,13 @@ def is_repository(folder: Path) -> bool:
     """Whether this is the cache of one model."""
     if not (folder / SNAPSHOTS).is_dir():
         return False
-    named = Path(abspath(folder)).name.startswith("models--")
+    named = absolute(folder).name.startswith("models--")
     return named or (folder / _REFS).is_dir() or (folder / _BLOBS).is_dir()
 
 
 def repository_of(path: Path) -> Path | None:
     """The cache of a model that `path` is a snapshot of, or lies in one; None: it is elsewhere."""
-    path = Path(abspath(path))
+    path = absolute(path)
     for folder in (path, *path.parents):
         if folder.parent.name == SNAPSHOTS and is_repository(folder.parent.parent):
             return folder.parent.parent
@@ -52,7 +52,7 @@ def revisions_of(path: Path, names: Mapping[str, Sequence[str]]) -> list[str | N
         path: a snapshot, or what lies in one.
         names: as `revisions` gives them.
     """
-    parts = Path(abspath(path)).parts
+    parts = absolute(path).parts
     commit = parts[len(parts) - parts[::-1].index(SNAPSHOTS)]
     known = names.get(commit, ())
     by_step = {named_step(reversed(name.split("/"))): name for name in reversed(known)}

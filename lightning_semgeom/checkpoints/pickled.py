@@ -18,6 +18,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
+from lightning_semgeom.stores import is_in_store, open_in_pieces, read_range
 
 _ZIP = b"PK\x03\x04"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # torch's magic number, pickled
@@ -42,6 +43,8 @@ def open_pickled(path: Path) -> Tensors:
         )
 
     def read(name: str, rows: int) -> Tensor:
+        if is_in_store(path):
+            return _fetched(path, tensors[name], rows)
         return tensors[name].detach()[:rows]
 
     return Tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, read)
@@ -72,8 +75,7 @@ def parallel_parts(path: Path) -> int | None:
 
 def _load(path: Path) -> Any:
     raise_if_unreadable(path)
-    with path.open("rb") as file:
-        start = file.read(len(_BEFORE_ZIP))
+    start = read_range(path, 0, len(_BEFORE_ZIP))
     if start == _BEFORE_ZIP:
         raise CheckpointError(
             "it has the format of torch before 1.6, of which nothing can be read without all the "
@@ -84,6 +86,8 @@ def _load(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*TorchScript")  # told below
+            if is_in_store(path):
+                return _load_from_store(path)
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as fault:
         raise CheckpointError(_refused(path, fault)) from None
@@ -96,9 +100,38 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"it is cut or damaged ({reason}).") from None
 
 
+def _load_from_store(path: Path) -> Any:
+    """What was saved, with tensors that have no entries and know where these are in the file."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), open_in_pieces(path) as file:
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _fetched(path: Path, tensor: Tensor, rows: int) -> Tensor:
+    """The first rows of a tensor that `_load_from_store` gave, by the range that has them."""
+    wanted = tensor[:rows] if tensor.ndim else tensor
+    size, shape, strides = wanted.element_size(), wanted.shape, wanted.stride()
+    if wanted.numel() == 0:
+        return torch.empty(shape, dtype=wanted.dtype)
+    storage = wanted.untyped_storage()._checkpoint_offset
+    if storage is None:
+        raise CheckpointError(
+            f"torch {torch.__version__} cannot tell where a file has which tensor: take a newer "
+            "one, or copy the file to this machine."
+        )
+    start = storage + int(wanted.storage_offset()) * size
+    last = sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+    data = bytearray(read_range(path, start, start + (last + 1) * size))
+    if len(data) < (last + 1) * size:
+        raise CheckpointError(f"it is cut: {len(data)} of {(last + 1) * size} bytes were read.")
+    return torch.frombuffer(data, dtype=wanted.dtype).as_strided(shape, strides)
+
+
 def _refused(path: Path, fault: UnpicklingError) -> str:
     """Why the file is not read; found without running it."""
-    asked = sorted(get_unsafe_globals_in_checkpoint(path))
+    file: Any = open_in_pieces(path) if is_in_store(path) else path
+    asked = sorted(get_unsafe_globals_in_checkpoint(file))
     reason = f"asks for {', '.join(asked)}" if asked else _first_line(fault)
     return (
         f"it is not read, since reading it could run code: it {reason}, and tensors need no such "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from itertools import islice
-from os.path import abspath
 from pathlib import Path
 
 from lightning_semgeom.checkpoints import hub
@@ -16,6 +15,7 @@ from lightning_semgeom.checkpoints.paths import check_is_there
 from lightning_semgeom.checkpoints.sharded import is_cut_off, is_sharded
 from lightning_semgeom.checkpoints.steps import named_step, without_step
 from lightning_semgeom.checkpoints.unreadable import finished_name
+from lightning_semgeom.stores import absolute
 
 _SUFFIXES = (".ckpt", ".safetensors", ".pt", ".pth", ".bin")
 # What lies beside weights and has none: files, and sharded folders as FSDP's `optimizer_0`.
@@ -50,7 +50,7 @@ def find_checkpoints(paths: Iterable[Path]) -> list[Checkpoint]:
         _raise_if_several_models(path, here)
         found += here
     # A link, as last.ckpt may be one, has a worse name than what it leads to.
-    found.sort(key=lambda c: (c.path.is_symlink(), c.path, c.revision or ""))
+    found.sort(key=lambda c: (c.path.is_symlink(), c.path.parts, c.revision or ""))
     each: dict[tuple[Path, str | None], Checkpoint] = {}
     for checkpoint in found:
         each.setdefault((_identity(checkpoint), checkpoint.revision), checkpoint)
@@ -58,7 +58,7 @@ def find_checkpoints(paths: Iterable[Path]) -> list[Checkpoint]:
 
 
 def _identity(checkpoint: Checkpoint) -> Path:
-    path = Path(abspath(checkpoint.path))
+    path = absolute(checkpoint.path)
     # In the Hub's cache steps of the same weights are links to one file.
     if checkpoint.parts is not None or hub.repository_of(path) is not None:
         return path.parent.resolve() / path.name
@@ -68,15 +68,15 @@ def _identity(checkpoint: Checkpoint) -> Path:
 def _given(path: Path) -> Iterator[tuple[Path, Path]]:
     """What there is to look at, each with the folder that its name counts from."""
     if path.is_file():
-        yield path, Path(abspath(path)).parent
+        yield path, absolute(path).parent
         return
     if path.name == hub.SNAPSHOTS and hub.is_repository(path.parent):
         path = path.parent
     whole = _is_whole(path)
     if whole or is_cut_off(path):
-        yield path, Path(abspath(path)).parent
+        yield path, absolute(path).parent
     # transformers' Trainer saves the last model into the folder that has all checkpoints.
-    if not whole or (not is_sharded(path) and named_step([Path(abspath(path)).name]) is None):
+    if not whole or (not is_sharded(path) and named_step([absolute(path).name]) is None):
         for below in _below(path, _DEPTH):
             yield below, path
 
@@ -89,7 +89,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
         yield from hub.lacking(folder, found)
         return
     whole = _is_whole(folder)
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith("."):
             continue
         if path.is_dir():
@@ -113,7 +113,7 @@ def _distinct(found: Iterable[tuple[Path, Path]]) -> Iterator[Checkpoint]:
                 continue
             known.add(parts.pattern)
             path = _path_of(parts, path)
-            if not Path(abspath(path)).is_relative_to(abspath(root)):
+            if not absolute(path).is_relative_to(absolute(root)):
                 root = path.parent.parent  # a folder of one part was given
         repository = hub.repository_of(path)
         if repository is None:
@@ -121,7 +121,7 @@ def _distinct(found: Iterable[tuple[Path, Path]]) -> Iterator[Checkpoint]:
             continue
         if repository not in names:
             names[repository] = hub.revisions(repository)
-        inside = Path(abspath(root)).is_relative_to(repository)
+        inside = absolute(root).is_relative_to(repository)
         for revision in hub.revisions_of(path, names[repository]):
             yield Checkpoint(path, repository if inside else root, parts, revision)
 

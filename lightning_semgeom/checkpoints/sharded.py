@@ -31,6 +31,7 @@ from torch.serialization import _get_layout
 from lightning_semgeom.checkpoints.pickled import step_in_pickled
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_part_unreadable
+from lightning_semgeom.stores import is_in_store
 
 METADATA, SHARDS = ".metadata", "*.distcp"
 _STATE = "meta.pt"  # what Lightning keeps beside the shards
@@ -90,7 +91,7 @@ def open_sharded(folder: Path) -> Tensors:
         plan = LoadPlan(create_read_items_for_chunk_list(name, item, [part]))
         planner = DefaultLoadPlanner()
         planner.set_up_planner({name: tensor}, found, True)
-        reader = FileSystemReader(folder)
+        reader = _reader(folder)
         reader.set_up_storage_reader(found, True)
         try:
             reader.read_data(plan, planner).wait()
@@ -103,6 +104,14 @@ def open_sharded(folder: Path) -> Tensors:
         return tensor
 
     return Tensors({name: tuple(item.size) for name, item in stored.items()}, read)
+
+
+def _reader(folder: Path) -> FileSystemReader:
+    if not is_in_store(folder):
+        return FileSystemReader(folder)
+    from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader
+
+    return FsspecReader(str(folder))
 
 
 def step_in_sharded(folder: Path) -> int | None:

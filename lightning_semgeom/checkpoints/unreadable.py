@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightning_semgeom.checkpoints.tensors import CheckpointError
+from lightning_semgeom.stores import read_range
 
 # What downloads and savings in two steps add to the name, until they are done.
 _UNFINISHED = (
@@ -38,8 +39,7 @@ def raise_if_unreadable(path: Path) -> None:
         raise CheckpointError("its download or saving has not ended: get the whole file.")
     if not path.is_file():
         raise CheckpointError("it is no file.")
-    with path.open("rb") as file:
-        start = file.read(_START)
+    start = read_range(path, 0, _START)
     if not start:
         raise CheckpointError("it is empty (0 bytes): save, copy or download it again.")
     if not any(start):

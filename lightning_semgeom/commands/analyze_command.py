@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_semgeom.commands.arguments import check_analyze, given_steps, positive
 from lightning_semgeom.commands.telling import tell, warn
+from lightning_semgeom.stores import is_in_store, place
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -29,9 +30,10 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "paths",
         metavar="RUN",
-        type=Path,
+        type=place,
         nargs="+",
-        help="a checkpoint, or a folder that is searched for them; together they are one run",
+        help="a checkpoint, or a folder that is searched for them, here or in a store "
+        "(s3://bucket/run); together they are one run",
     )
     parser.add_argument(
         "--attributes",
@@ -90,13 +92,15 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         "--out",
         metavar="FOLDER",
         type=Path,
-        help="where results go (default: semgeom_analysis in the first RUN, or beside it)",
+        help="where results go (default: semgeom_analysis in the first RUN, or beside it; "
+        "here, where that is in a store)",
     )
 
 
 def _analyze(chosen: argparse.Namespace) -> int:
     first = chosen.paths[0]
-    out = chosen.out or (first if first.is_dir() else first.parent) / "semgeom_analysis"
+    above = Path() if is_in_store(first) else first if first.is_dir() else first.parent
+    out = chosen.out or above / "semgeom_analysis"
     cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
     named, wordnet = chosen.attributes, chosen.wordnet
     check_analyze(chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out)
