@@ -41,8 +41,9 @@ def open_pickled(path: Path) -> Tensors:
             f"{', '.join(map(repr, _HOLDERS))}."
         )
 
-    def read(name: str, rows: int) -> Tensor:
-        return tensors[name].detach()[:rows]
+    def read(name: str, rows: int | None) -> Tensor:
+        found = tensors[name].detach()
+        return found if rows is None else found[:rows]
 
     return Tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, read)
 

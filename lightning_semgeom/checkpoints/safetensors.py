@@ -23,9 +23,9 @@ def open_safetensors(path: Path) -> Tensors:
     """
     from safetensors import SafetensorError, safe_open
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         with safe_open(path, framework="pt") as file:
-            found: Tensor = file.get_slice(name)[:rows]
+            found: Tensor = file.get_tensor(name) if rows is None else file.get_slice(name)[:rows]
             return found
 
     raise_if_unreadable(path)
