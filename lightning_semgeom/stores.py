@@ -71,6 +71,15 @@ def open_in_pieces(path: Path) -> IO[bytes]:
     return opened
 
 
+def state_of(path: Path) -> list[int | str]:
+    """What is another once a file was written anew: size and time, or what a store has for it."""
+    if is_in_store(path):
+        store: Any = path
+        return [str(store.fs.ukey(store.path))]
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
 def folder_text(path: Path) -> str:
     """An absolute path or address, as text that `place` reads again."""
     return str(path) if is_in_store(path) else str(path.resolve())

@@ -104,6 +104,27 @@ class Probe:
         return self._hidden.collect(), positions
 
 
+def read_batches(batches: Iterable[Any], reader: LabelReader, limit: int) -> list[Any]:
+    """Copies of the first batches, up to the one with which `limit` positions have labels.
+
+    Random generators are afterwards as they were.
+
+    Raises:
+        ValueError: if a batch has no labels that can be read, or there is none at all.
+    """
+    kept: list[Any] = []
+    labelled = 0
+    with isolate_rng(), _generators_as_they_were(batches):
+        for batch in batches:
+            labelled += reader.count(batch)
+            kept.append(_copied(batch))
+            if labelled >= limit:
+                break
+    if not kept:
+        raise ValueError("no batch was given to take hidden states from: it is empty.")
+    return kept
+
+
 def _copied(batch: Any) -> Any:
     try:
         return deepcopy(batch)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.capture.asked import check_batches, check_least
+from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
-from lightning_semgeom.checkpoints.contents import Contents
+from lightning_semgeom.checkpoints.contents import Contents, content_of
 from lightning_semgeom.checkpoints.given import GivenSteps
-from lightning_semgeom.checkpoints.names import site_of
-from lightning_semgeom.checkpoints.reading import Faults, measured, rows_of, site_plans
+from lightning_semgeom.checkpoints.hidden import HiddenAsked
+from lightning_semgeom.checkpoints.reading import Faults, Measuring, left_notes, reason_of
+from lightning_semgeom.checkpoints.resume import Done, Progress, fingerprint_of, identity_of
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.stages import restarted_stages
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
@@ -37,6 +42,15 @@ def analyze(
     tensor: str | None = None,
     folder: str | Path | None = None,
     steps: Mapping[str, int] | None = None,
+    *,
+    build: Callable[[], nn.Module] | None = None,
+    hidden: str | Sequence[str] = (),
+    data: Iterable[Any] | None = None,
+    forward: Callable[[Any, Any], object] | None = None,
+    labels: str | int | Callable[[Any], Tensor] = "labels",
+    positions: Literal["all", "last"] = "all",
+    shift_labels: bool = False,
+    max_positions: int = 8192,
 ) -> History:
     """Measure the checkpoints of a run that is over, as SemanticGeometry measures a live one.
 
@@ -48,6 +62,12 @@ def analyze(
     (`step-10`, `step=10`, `step10`, `global_step10`, `checkpoint-10`), or inside. A checkpoint that
     cannot be read is left out with a warning.
 
+    With `build` and `data` the hidden states of the same batches are measured, too: the model is
+    built once, and the weights of each checkpoint, which is read whole, are put into it.
+
+    Where `folder` has what an earlier call with the same arguments left, as one that was
+    interrupted, the first checkpoints that are as they were then are not read again.
+
     Args:
         paths: checkpoints of one run, or folders that are searched for them.
         attributes: which token or class has which value of which attribute; of a dict a table is
@@ -58,12 +78,22 @@ def analyze(
         folder: where to write history and pictures; None: nowhere.
         steps: the step of checkpoints whose names tell none, or another: by the name of the file or
             folder, with or without its ending, or by its path.
+        build: makes the model for hidden states; where it has its parameters is where it runs.
+        hidden: names or globs of modules, as for `snapshot`; none: all layers.
+        data: batches, as for `snapshot`; read once.
+        forward: as for `snapshot`; it has no name in what an interrupted call goes on by but its
+            own, so another function wants another name or folder.
+        labels: as for `snapshot`.
+        positions: as for `snapshot`.
+        shift_labels: as for `snapshot`.
+        max_positions: as for `snapshot`.
 
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds no checkpoint.
         ValueError: if no checkpoint can be read, two that differ have one step, or stages of
             training make several runs of them; the message says which, and why. If `steps` has a
-            name that none has, and if `attributes` is neither an AttributeTable nor a dict.
+            name that none has, if `attributes` is neither an AttributeTable nor a dict, and if
+            `build`, `hidden` and `data` contradict each other.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -80,9 +110,23 @@ def analyze(
         ([0, 10, 20], [-1.0, 1.09, 1.8])
     """
     table = table_of(attributes, "analyze")
+    hidden = (hidden,) if isinstance(hidden, str) else tuple(hidden)
+    check_least("analyze", max_positions=(max_positions, 2))
+    asked = None
+    if build is not None and data is not None:
+        check_batches(data, labels, "data")
+        reader = LabelReader(labels, positions, shift_labels)
+        asked = HiddenAsked(build, hidden, data, reader, forward, max_positions)
+    elif build is not None or data is not None or hidden:
+        raise ValueError(
+            "analyze: hidden states come from a model and from data, so build=function and "
+            f"data=[batches] are given together; got hidden={list(hidden)}, "
+            f"{'no build' if build is None else 'build'} and "
+            f"{'no data' if data is None else 'data'}."
+        )
     folders = {} if folder is None else {NAME: Path(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
-    found = analyze_with(paths, {NAME: table}, tensor, folders, steps)
+    found = analyze_with(paths, {NAME: table}, tensor, folders, steps, asked=asked)
     for told in (*found.faults, *found.notes):
         warnings.warn(told, stacklevel=3)  # `checked_kinds` lies between
     return found.histories[NAME]
@@ -107,6 +151,8 @@ def analyze_with(
     folders: Mapping[str, Path],
     steps: Mapping[str, int] | None = None,
     stage: str | None = None,
+    asked: HiddenAsked | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Analysis:
     """Measure with several tables of one length; each tensor is read once.
 
@@ -114,9 +160,11 @@ def analyze_with(
         paths: as for `analyze`.
         tables: by the name that is the root of all keys.
         tensor: as for `analyze`.
-        folders: where to write, for the names whose history is to be on disk.
+        folders: where to write, by the names of all tables; an empty dict: nowhere.
         steps: as for `analyze`.
         stage: which of several runs to measure, as `stages_in` calls it.
+        asked: which hidden states, beside the weight.
+        tell: gets what these cost, in words, before the work begins.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -124,34 +172,58 @@ def analyze_with(
     """
     if not paths:
         raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
-    site, num_rows = site_of(tensor), len(next(iter(tables.values())))
-    plans = site_plans(tables)
-    recorders = {name: Recorder(name, [site], table.names) for name, table in tables.items()}
-    faults, contents = Faults(), Contents()
+    faults, contents, left = Faults(), Contents(), dict[str, None]()
     found_there, given = find_checkpoints(map(place, paths)), GivenSteps(steps or {})
     given.check_known(found_there)
     stages = restarted_stages(found_there, given)
     if stages and stage is None:
         raise ValueError(_SEVERAL.format("; ".join(map(_told, stages.items()))))
-    checkpoints = _by_step(stages.get(stage or "", found_there), given, tensor, num_rows, faults)
-    for step, checkpoint in tqdm(sorted(checkpoints.items()), unit="checkpoint", disable=None):
-        read = attempted(measured, checkpoint, tensor, plans)
-        if isinstance(read, Exception):
-            faults.add(checkpoint, read)
-            continue
-        rows, found = read
-        contents.add(step, rows)
-        for name, recorder in recorders.items():
-            if not len(recorder.history) and name in folders:
-                recorder.history.open(folders[name])
-            recorder.begin(step)
-            recorder.add(site, found[name].values, found[name].picture())
-            recorder.finish(keep_pictures=True)
-        faults.add_flaw(checkpoint, found[next(iter(tables))])
-    histories = {name: recorder.history for name, recorder in recorders.items()}
+    measuring = Measuring(tables, tensor, asked)
+    there = stages.get(stage or "", found_there)
+    checkpoints = sorted(_by_step(there, given, measuring, faults).items())
+    if tell is not None and measuring.hidden is not None:
+        tell(measuring.hidden.told(len(checkpoints)))
+    identities = {step: identity_of(checkpoint) for step, checkpoint in checkpoints}
+    fingerprint = fingerprint_of(tables, tensor, measuring.sites, measuring.hidden)
+    progress = Progress(folders, fingerprint, [*identities.items()])
+    histories = {name: History() for name in tables} | progress.begin()
+    recorders = {
+        name: Recorder(name, measuring.sites, table.names, histories[name])
+        for name, table in tables.items()
+    }
+
+    def tell_again(done: Done, checkpoint: Checkpoint) -> None:
+        if done.fault is not None:
+            faults.lines.append(f"{checkpoint}: {done.fault}")
+            return
+        contents.add(done.step, done.content)
+        faults.add_flaws(checkpoint, done.flaws)
+        left.update(dict.fromkeys(done.left))
+
+    for done, (_, checkpoint) in zip(progress.done, checkpoints, strict=False):
+        tell_again(done, checkpoint)
+    begin = len(progress.done)
+    bar = {"initial": begin, "total": len(checkpoints), "unit": "checkpoint", "disable": None}
+    for step, checkpoint in tqdm(checkpoints[begin:], **bar):
+        identity, found = identities[step], attempted(measuring.measured, checkpoint)
+        if isinstance(found, Exception):
+            done = Done(step, identity, fault=reason_of(found))
+        else:
+            for name, recorder in recorders.items():
+                if not len(recorder.history) and name in folders:
+                    recorder.history.open(folders[name])
+                recorder.begin(step)
+                for site, one in found.figures[name].items():
+                    recorder.add(site, one.values, one.picture())
+                recorder.finish(keep_pictures=True)
+            done = Done(step, identity, content_of(found.rows), found.flaws, found.left)
+        tell_again(done, checkpoint)
+        # What is wrong with a file stays so; what a model raised may not, as too little memory.
+        if not isinstance(found, Exception) or isinstance(found, CheckpointError):
+            progress.add(done)
     if not all(map(len, histories.values())):
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return Analysis(histories, faults.lines, contents.notes())
+    return Analysis(histories, faults.lines, [*contents.notes(), *left_notes(left)])
 
 
 _SEVERAL = (
@@ -169,8 +241,7 @@ def _told(stage: tuple[str, Sequence[Checkpoint]]) -> str:
 def _by_step(
     checkpoints: Sequence[Checkpoint],
     given: GivenSteps,
-    tensor: str | None,
-    num_rows: int,
+    measuring: Measuring,
     faults: Faults,
 ) -> dict[int, Checkpoint]:
     """One checkpoint for each step; copies of the same weights, as last.ckpt is one, count once."""
@@ -181,15 +252,14 @@ def _by_step(
             faults.add(checkpoint, step)
         else:
             by_step.setdefault(step, []).append(checkpoint)
-    chosen = {step: _one_of(same, step, tensor, num_rows, faults) for step, same in by_step.items()}
+    chosen = {step: _one_of(same, step, measuring, faults) for step, same in by_step.items()}
     return {step: checkpoint for step, checkpoint in chosen.items() if checkpoint is not None}
 
 
 def _one_of(
     checkpoints: Sequence[Checkpoint],
     step: int,
-    tensor: str | None,
-    num_rows: int,
+    measuring: Measuring,
     faults: Faults,
 ) -> Checkpoint | None:
     """The first that can be read, of checkpoints of one step."""
@@ -198,7 +268,7 @@ def _one_of(
     found: Checkpoint | None = None
     unread = []
     for checkpoint in checkpoints:
-        rows = attempted(rows_of, checkpoint, tensor, num_rows)
+        rows = attempted(measuring.rows_of, checkpoint)
         if isinstance(rows, Exception):
             faults.add(checkpoint, rows)
             unread.append(checkpoint)

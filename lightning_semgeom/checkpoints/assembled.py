@@ -92,7 +92,7 @@ def _stacked(parts: Parts) -> Tensors:
     times = Counter(name for _, name in each)
     places = {n if times[n] == 1 else f"{layer}.{n}": (layer, n) for layer, n in each}
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         layer, inner = places[name]
         return opened[layer].read(inner, rows)
 
@@ -207,7 +207,7 @@ def _copies(opened: list[Tensors], parts: Parts) -> Tensors:
     if any(dict(other.shapes) != dict(first.shapes) for other in others):
         raise told
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         found = first.read(name, rows)
         for other in others:
             if not are_same(found, other.read(name, rows)):

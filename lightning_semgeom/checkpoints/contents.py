@@ -17,15 +17,11 @@ class Contents:
     """Remembers what was measured at which step."""
 
     def __init__(self) -> None:
-        self._steps: dict[bytes, list[int]] = {}
+        self._steps: dict[str, list[int]] = {}
 
-    def add(self, step: int, rows: Tensor) -> None:
-        """Remember `rows` `[n, d]` of a step; they are hashed, not kept."""
-        known = blake2b(f"{rows.dtype} {list(rows.shape)}".encode(), digest_size=16)
-        # In pieces: rows of a mapped file are never in memory as a whole.
-        for piece in torch.split(rows, 1 << 12):
-            known.update(piece.contiguous().view(torch.uint8).numpy().data)
-        self._steps.setdefault(known.digest(), []).append(step)
+    def add(self, step: int, content: str) -> None:
+        """Remember the `content_of` a step's rows."""
+        self._steps.setdefault(content, []).append(step)
 
     def notes(self) -> list[str]:
         """A line for each group of steps with the same weights."""
@@ -35,3 +31,12 @@ class Contents:
             for steps in self._steps.values()
             if len(steps) > 1
         ]
+
+
+def content_of(rows: Tensor) -> str:
+    """A hash of rows `[n, d]`, of which equal ones are the same to the bit."""
+    known = blake2b(f"{rows.dtype} {list(rows.shape)}".encode(), digest_size=16)
+    # In pieces: rows of a mapped file are never in memory as a whole.
+    for piece in torch.split(rows, 1 << 12):
+        known.update(piece.contiguous().view(torch.uint8).numpy().data)
+    return known.hexdigest()

@@ -99,7 +99,7 @@ def _open_index(path: Path) -> Tensors:
     left_out = {name: place for place in shards for name in shards[place].shapes}
     places = left_out | places
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         return shards[places[name]].read(name, rows)
 
     shapes = {name: shards[place].shapes[name] for name, place in places.items()}

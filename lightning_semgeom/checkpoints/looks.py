@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from tqdm.auto import tqdm
 
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
-from lightning_semgeom.checkpoints.names import site_of
-from lightning_semgeom.checkpoints.reading import Faults, measured, site_plans
+from lightning_semgeom.checkpoints.hidden import HiddenAsked
+from lightning_semgeom.checkpoints.reading import Faults, Measured, Measuring, left_notes
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import NoStepError
 from lightning_semgeom.faults import attempted
+from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.record.places import without_common_start
 from lightning_semgeom.record.snapshot import SiteFound, SiteRows, Snapshot
 
@@ -46,7 +47,11 @@ def models_without_steps(paths: Iterable[Path]) -> list[Checkpoint]:
 
 
 def look_at(
-    checkpoints: Sequence[Checkpoint], tables: Mapping[str, AttributeTable], tensor: str | None
+    checkpoints: Sequence[Checkpoint],
+    tables: Mapping[str, AttributeTable],
+    tensor: str | None,
+    asked: HiddenAsked | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> tuple[list[Look], list[str]]:
     """Measure each model with several tables of one length, and say what was wrong with others.
 
@@ -54,32 +59,47 @@ def look_at(
         checkpoints: of models that do not belong together.
         tables: by the name that is the root of all keys.
         tensor: name of the weight; None: the head, or the input embedding that it is tied to.
+        asked: which hidden states, beside the weight; their rows are not kept.
+        tell: gets what these cost, in words, before the work begins.
+
+    Returns:
+        What each model gave; and what was wrong or may be, a line each.
 
     Raises:
         ValueError: if none can be measured.
     """
-    plans, faults, found = site_plans(tables), Faults(), []
-    site = site_of(tensor)
+    measuring, faults, found = Measuring(tables, tensor, asked), Faults(), []
+    left: dict[str, None] = {}
+    if tell is not None and measuring.hidden is not None:
+        tell(measuring.hidden.told(len(checkpoints)))
     for name, checkpoint in zip(
         _names(checkpoints), tqdm(checkpoints, unit="model", disable=None), strict=True
     ):
-        read = attempted(measured, checkpoint, tensor, plans)
+        read = attempted(measuring.measured, checkpoint)
         if isinstance(read, Exception):
             faults.add(checkpoint, read)
             continue
-        rows, figures = read
-        of_rows = SiteRows.of(rows, torch.arange(len(rows)))
         snapshots = {
-            root: Snapshot(
-                root, tables[root].names, {site: SiteFound(one.values, one.picture(), of_rows)}
-            )
-            for root, one in figures.items()
+            root: Snapshot(root, tables[root].names, _found(read, sites))
+            for root, sites in read.figures.items()
         }
         found.append(Look(name, snapshots))
-        faults.add_flaw(checkpoint, figures[next(iter(tables))])
+        faults.add_flaws(checkpoint, read.flaws)
+        left |= dict.fromkeys(read.left)
     if not found:
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return found, faults.lines
+    return found, [*faults.lines, *left_notes(left)]
+
+
+def _found(read: Measured, sites: Mapping[str, Measurement]) -> dict[str, SiteFound]:
+    """The sites of a snapshot, of which the weight alone has its rows."""
+    rows = read.rows
+    of_weight = SiteRows.of(rows, torch.arange(len(rows)))
+    none = SiteRows.of(rows[:0], torch.arange(0))
+    return {
+        site: SiteFound(one.values, one.picture(), none if number else of_weight)
+        for number, (site, one) in enumerate(sites.items())
+    }
 
 
 def _names(checkpoints: Sequence[Checkpoint]) -> list[str]:

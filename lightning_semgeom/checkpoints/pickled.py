@@ -42,10 +42,11 @@ def open_pickled(path: Path) -> Tensors:
             f"{', '.join(map(repr, _HOLDERS))}."
         )
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         if is_in_store(path):
             return _fetched(path, tensors[name], rows)
-        return tensors[name].detach()[:rows]
+        found = tensors[name].detach()
+        return found if rows is None else found[:rows]
 
     return Tensors({name: tuple(tensor.shape) for name, tensor in tensors.items()}, read)
 
@@ -108,9 +109,9 @@ def _load_from_store(path: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _fetched(path: Path, tensor: Tensor, rows: int) -> Tensor:
+def _fetched(path: Path, tensor: Tensor, rows: int | None) -> Tensor:
     """The first rows of a tensor that `_load_from_store` gave, by the range that has them."""
-    wanted = tensor[:rows] if tensor.ndim else tensor
+    wanted = tensor if rows is None else tensor[:rows]
     size, shape, strides = wanted.element_size(), wanted.shape, wanted.stride()
     if wanted.numel() == 0:
         return torch.empty(shape, dtype=wanted.dtype)

@@ -1,45 +1,101 @@
-"""The rows of one checkpoint, their figures, and what was wrong with it."""
+"""The figures of one checkpoint after the other, and what was wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.capture.names import listed
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
-from lightning_semgeom.checkpoints.names import find_tensor
-from lightning_semgeom.checkpoints.tensors import CheckpointError
+from lightning_semgeom.checkpoints.hidden import GRAM_SIZE, HiddenAsked, HiddenStates
+from lightning_semgeom.checkpoints.names import find_tensor, site_of
+from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.measure.figures import Measurement
-from lightning_semgeom.measure.plan import SitePlan, plan_site
+from lightning_semgeom.measure.plan import plan_site
 from lightning_semgeom.measure.site import measure
 
-_GRAM_SIZE = 96  # as a live run's
+
+@dataclass(frozen=True)
+class Measured:
+    """What one checkpoint gave."""
+
+    rows: Tensor
+    """Of the weight, those that the tables have."""
+    figures: dict[str, dict[str, Measurement]]
+    """By table and site."""
+    left: list[str]
+    """The matrices that the model of the hidden states has no place for."""
+
+    @property
+    def flaws(self) -> list[list[str]]:
+        """Kind and words of why figures are NaN, with the first table."""
+        first = next(iter(self.figures.values()))
+        told: dict[str, str] = {}
+        for number, (site, one) in enumerate(first.items()):
+            if one.flaw is not None:
+                kind, of = (one.flaw.kind, "") if number == 0 else (f"hidden {one.flaw.kind}", site)
+                told.setdefault(kind, f"figures{of and f' of {of}'} are missing. {one.flaw}")
+        return [[kind, words] for kind, words in told.items()]
 
 
-def site_plans(tables: Mapping[str, AttributeTable]) -> dict[str, SitePlan]:
-    """What can be prepared for tables of one length, by name."""
-    row_ids = torch.arange(len(next(iter(tables.values()))))
-    return {name: plan_site(table, row_ids, _GRAM_SIZE) for name, table in tables.items()}
+class Measuring:
+    """Measures the weight of checkpoints, and where it is asked for hidden states.
 
+    Args:
+        tables: of one length, by name.
+        tensor: name of the weight; None: it is found.
+        asked: which hidden states.
 
-def measured(
-    checkpoint: Checkpoint, tensor: str | None, plans: Mapping[str, SitePlan]
-) -> tuple[Tensor, dict[str, Measurement]]:
-    """The rows of the tensor that the plans have, and their figures with each plan."""
-    rows = rows_of(checkpoint, tensor, len(next(iter(plans.values())).table))
-    return rows, {name: measure(rows, plan) for name, plan in plans.items()}
+    Raises:
+        ValueError: as `HiddenStates` does.
+    """
 
+    def __init__(
+        self,
+        tables: Mapping[str, AttributeTable],
+        tensor: str | None,
+        asked: HiddenAsked | None = None,
+    ) -> None:
+        self._tensor = tensor
+        self._num_rows = len(next(iter(tables.values())))
+        row_ids = torch.arange(self._num_rows)
+        self._plans = {name: plan_site(table, row_ids, GRAM_SIZE) for name, table in tables.items()}
+        self.hidden = None if asked is None else HiddenStates(asked, tables)
+        self._site = site_of(tensor)
+        self.sites = [self._site, *(() if self.hidden is None else self.hidden.sites)]
 
-def rows_of(checkpoint: Checkpoint, tensor: str | None, num_rows: int) -> Tensor:
-    """The first `num_rows` rows of the tensor."""
-    opened = checkpoint.open()
-    name = find_tensor(opened.shapes, tensor, num_rows, opened.untied, opened.elsewhere)
-    rows = opened.read(name, num_rows)
-    if not rows.is_floating_point() or rows.element_size() < 2:
-        raise CheckpointError(f"'{name}' is {rows.dtype}; expected floats of 16 bits or more.")
-    return rows
+    def measured(self, checkpoint: Checkpoint) -> Measured:
+        """The figures of a checkpoint.
+
+        Raises:
+            CheckpointError: if it cannot be read, or does not fit the model.
+            Exception: what the model raises.
+        """
+        opened = checkpoint.open()
+        rows = self._rows(opened)
+        found = {name: {self._site: measure(rows, plan)} for name, plan in self._plans.items()}
+        left: list[str] = []
+        if self.hidden is not None:
+            states, left = self.hidden.measure(checkpoint.path, opened)
+            found = {name: {**of_weight, **states[name]} for name, of_weight in found.items()}
+        return Measured(rows, found, left)
+
+    def rows_of(self, checkpoint: Checkpoint) -> Tensor:
+        """The rows of the weight that the tables have."""
+        return self._rows(checkpoint.open())
+
+    def _rows(self, opened: Tensors) -> Tensor:
+        name = find_tensor(
+            opened.shapes, self._tensor, self._num_rows, opened.untied, opened.elsewhere
+        )
+        rows = opened.read(name, self._num_rows)
+        if not rows.is_floating_point() or rows.element_size() < 2:
+            raise CheckpointError(f"'{name}' is {rows.dtype}; expected floats of 16 bits or more.")
+        return rows
 
 
 class Faults:
@@ -52,18 +108,40 @@ class Faults:
 
     def add(self, checkpoint: Checkpoint, fault: Exception) -> None:
         """Tell what was wrong with a checkpoint, which is left out."""
-        if isinstance(fault, ModuleNotFoundError):  # of no checkpoint: all of its kind need it
-            raise fault
-        named = "" if isinstance(fault, CheckpointError) else f"{type(fault).__name__}: "
-        self.lines.append(f"{checkpoint}: {named}{' '.join(str(fault).split())}")
+        self.lines.append(f"{checkpoint}: {reason_of(fault)}")
 
-    def add_flaw(self, checkpoint: Checkpoint, found: Measurement) -> None:
-        """Tell why figures are NaN; as in a live run, once."""
-        if found.flaw is not None and found.flaw.kind not in self._flaws:
-            self._flaws.add(found.flaw.kind)
-            self.lines.append(f"{checkpoint}: figures are missing. {found.flaw}")
+    def add_flaws(self, checkpoint: Checkpoint, flaws: Iterable[Sequence[str]]) -> None:
+        """Tell why figures are NaN, by kind and in words; as in a live run, each kind once."""
+        for kind, words in flaws:
+            if kind not in self._flaws:
+                self._flaws.add(kind)
+                self.lines.append(f"{checkpoint}: {words}")
 
     def short(self, limit: int = 3) -> str:
         """The first lines, and how many more there are."""
         rest = f" And {len(self.lines) - limit} more." if len(self.lines) > limit else ""
         return " ".join(self.lines[:limit]) + rest
+
+
+def reason_of(fault: Exception) -> str:
+    """Why a checkpoint is left out, in one line.
+
+    Raises:
+        ModuleNotFoundError: where that was it, which is the fault of no checkpoint: all of its kind
+            need the package.
+    """
+    if isinstance(fault, ModuleNotFoundError):
+        raise fault
+    named = "" if isinstance(fault, CheckpointError) else f"{type(fault).__name__}: "
+    return f"{named}{' '.join(str(fault).split())}"
+
+
+def left_notes(names: Iterable[str]) -> list[str]:
+    """A line about the matrices that a model has no place for; none where there are none."""
+    names = [*names]
+    if not names:
+        return []
+    return [
+        f"checkpoints have {listed(names)}, which the model that was built has no place for: the "
+        "hidden states are those of a model without."
+    ]

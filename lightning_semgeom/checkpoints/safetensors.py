@@ -25,9 +25,9 @@ def open_safetensors(path: Path) -> Tensors:
     """
     from safetensors import SafetensorError, safe_open
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         with safe_open(path, framework="pt") as file:
-            found: Tensor = file.get_slice(name)[:rows]
+            found: Tensor = file.get_tensor(name) if rows is None else file.get_slice(name)[:rows]
             return found
 
     raise_if_unreadable(path)
@@ -52,11 +52,12 @@ def _open_in_store(path: Path) -> Tensors:
         raise CheckpointError(f"it is cut or no safetensors file ({reason}).")
     header, start = _header(path)
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         entry = header[name]
         begin, end = entry["data_offsets"]
-        shape = [rows, *entry["shape"][1:]]
-        size = (end - begin) // max(entry["shape"][0], 1) * rows
+        shape, size = entry["shape"], end - begin
+        if rows is not None:
+            shape, size = [rows, *shape[1:]], size // max(shape[0], 1) * rows
         data = read_range(path, start + begin, start + begin + size)
         if len(data) < size:
             raise CheckpointError(f"of '{name}' {len(data)} of {size} bytes were read.")

@@ -83,9 +83,10 @@ def open_sharded(folder: Path) -> Tensors:
         if isinstance(item, TensorStorageMetadata)
     }
 
-    def read(name: str, rows: int) -> Tensor:
+    def read(name: str, rows: int | None) -> Tensor:
         item = stored[name]
-        tensor = torch.empty(rows, *item.size[1:], dtype=item.properties.dtype)
+        size = item.size if rows is None else (rows, *item.size[1:])
+        tensor = torch.empty(size, dtype=item.properties.dtype)
         part = ChunkStorageMetadata(torch.Size([0] * tensor.ndim), tensor.size())
         # What dcp.load does with a plan of its own, that would be for the whole tensor.
         plan = LoadPlan(create_read_items_for_chunk_list(name, item, [part]))

@@ -1,4 +1,4 @@
-"""What a checkpoint of any kind offers: the shapes of its tensors, and the first rows of one."""
+"""What a checkpoint of any kind offers: the shapes of its tensors, and each of them or its rows."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Tensors:
 
     shapes: Mapping[str, tuple[int, ...]]
     """By name, as the checkpoint calls them."""
-    read: Callable[[str, int], Tensor]
-    """Name of a tensor `[n, d]` and a number of rows m <= n -> its first rows `[m, d]`."""
+    read: Callable[[str, int | None], Tensor]
+    """Name of a tensor `[n, ...]` and a number of rows m <= n -> its first rows `[m, ...]`; None
+    rows: the whole tensor, of any shape."""
     untied: str | None = None
     """Why a head that is absent is not tied to the input embedding, in words; None: it may be."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)

@@ -99,7 +99,7 @@ def _write_directions(
     look: Look, table: AttributeTable, tokens: Sequence[str] | None, file: Path
 ) -> list[str]:
     """Write the direction of each value, those that explain most first; lines to print of them."""
-    (site,) = look.snapshots[NAME].sites
+    site, *_ = look.snapshots[NAME].sites
     rows, _ = look.snapshots[NAME].rows(site)
     found = directions(rows, table, tokens, nearest=_NEAREST)
     ordered = sorted(found.items(), key=lambda item: -item[1].explained)

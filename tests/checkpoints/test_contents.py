@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_semgeom import AttributeTable, analyze
-from lightning_semgeom.checkpoints.contents import Contents
+from lightning_semgeom.checkpoints.contents import Contents, content_of
 from lightning_semgeom.record.record import listed
 from lightning_semgeom.show.summary import identical_steps, sentence
 from tests.checkpoints.files import head, save
@@ -42,12 +42,12 @@ def test_all_bits_of_the_measured_rows_count_and_no_others(tmp_path):
 def test_more_rows_than_a_piece_of_any_dtype(dtype):
     rows = torch.randn(9000, 3).to(dtype)
     contents = Contents()
-    contents.add(1, rows)
-    contents.add(2, rows.clone())
-    contents.add(3, rows.T.contiguous().T)  # other strides
+    contents.add(1, content_of(rows))
+    contents.add(2, content_of(rows.clone()))
+    contents.add(3, content_of(rows.T.contiguous().T))  # other strides
     rows[-1, -1] += 1
-    contents.add(4, rows)
-    contents.add(5, rows.double() if dtype != torch.float64 else rows.float())
+    contents.add(4, content_of(rows))
+    contents.add(5, content_of(rows.double() if dtype != torch.float64 else rows.float()))
     assert [note.partition(" have")[0] for note in contents.notes()] == ["steps 1, 2 and 3"]
 
 

@@ -135,7 +135,8 @@ def test_tensors_of_any_shape_are_read_by_ranges(store, step_in_memory):
     assert found.shapes == {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for name, rows in (("a", 7), ("a", 2), ("t", 6), ("t", 1), ("e", 0)):
         assert torch.equal(found.read(name, rows), tensors[name][:rows])
-    assert found.read("s", 0) == 3
+    assert found.read("s", None) == 3
+    assert torch.equal(found.read("a", None), tensors["a"])
 
 
 def test_what_is_cut_foreign_or_dangerous_is_told_as_on_a_disk(tmp_path, store):

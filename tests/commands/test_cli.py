@@ -84,6 +84,11 @@ def test_analyze_writes_where_it_is_told_and_puts_aside_what_was_there(tmp_path,
     for _ in range(2):
         assert main_of("analyze", tmp_path / "run", *file) == 0
     assert f"Pictures and histories of {count} checkpoints: {out}" in capsys.readouterr().out
+    assert not (out / "semgeom/earlier.1").exists()  # the same again: all of it was done
+    assert main_of("analyze", tmp_path / "run", *file, "--min-count", "2") == 0
+    other = (tmp_path / "colours.csv").read_text().replace("red", "green", 1)
+    (tmp_path / "colours.csv").write_text(other)
+    assert main_of("analyze", tmp_path / "run", *file) == 0
     assert len(History.load(out / "semgeom/earlier.1")) == count
     one = tmp_path / "run/step=20.ckpt"
     assert main_of("analyze", one, *file[:2]) == 0

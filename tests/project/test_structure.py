@@ -23,7 +23,9 @@ KNOWS = {
     "capture": {"faults", "attributes", "geometry"},
     "measure": {"faults", "attributes", "geometry", "capture", "record"},
     "show": {"faults", "record", "stores"},
-    "checkpoints": {"faults", "kinds", "stores", "attributes", "capture", "measure", "record"},
+    "checkpoints": {
+        *("_version", "faults", "kinds", "stores", "attributes", "capture", "measure", "record"),
+    },
     "run": {"faults", "attributes", "capture", "measure", "record", "show"},
     "look": {"kinds", "attributes", "capture", "measure", "record"},
     "evaluation": {"run"},
