@@ -131,8 +131,8 @@ def _fetched(path: Path, tensor: Tensor, rows: int | None) -> Tensor:
 
 def _refused(path: Path, fault: UnpicklingError) -> str:
     """Why the file is not read; found without running it."""
-    file: Any = open_in_pieces(path) if is_in_store(path) else path
-    asked = sorted(get_unsafe_globals_in_checkpoint(file))
+    with open_in_pieces(path) if is_in_store(path) else path.open("rb") as file:
+        asked = sorted(get_unsafe_globals_in_checkpoint(file))
     reason = f"asks for {', '.join(asked)}" if asked else _first_line(fault)
     return (
         f"it is not read, since reading it could run code: it {reason}, and tensors need no such "

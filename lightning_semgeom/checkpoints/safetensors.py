@@ -14,6 +14,7 @@ from lightning_semgeom.stores import is_in_store, read_range
 
 _LENGTH = 8  # bytes that tell the length of the header
 _LONGEST = 100_000_000  # as the format allows
+_NO_HEADER = (ValueError, LookupError, TypeError, AttributeError)
 
 
 def open_safetensors(path: Path) -> Tensors:
@@ -38,8 +39,11 @@ def open_safetensors(path: Path) -> Tensors:
             names = file.keys()
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except SafetensorError as fault:
-        reason = _lacking(path) or fault
-        raise CheckpointError(f"it is cut or no safetensors file ({reason}).") from None
+        try:
+            reason = _lacking(path, _header(path)[2])
+        except _NO_HEADER:
+            reason = None
+        raise CheckpointError(f"it is cut or no safetensors file ({reason or fault}).") from None
     return Tensors(shapes, read)
 
 
@@ -47,10 +51,13 @@ def _open_in_store(path: Path) -> Tensors:
     """The same by ranges: the header, and of a tensor no more than its first rows."""
     from safetensors.torch import load
 
-    reason = _lacking(path)
+    try:
+        header, start, whole = _header(path)
+        reason = _lacking(path, whole)
+    except _NO_HEADER:
+        reason = "it has no header"
     if reason is not None:
         raise CheckpointError(f"it is cut or no safetensors file ({reason}).")
-    header, start = _header(path)
 
     def read(name: str, rows: int | None) -> Tensor:
         entry = header[name]
@@ -69,24 +76,22 @@ def _open_in_store(path: Path) -> Tensors:
     return Tensors({name: tuple(entry["shape"]) for name, entry in header.items()}, read)
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """What the header says of each tensor, and where their bytes begin."""
+def _header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """What the header says of each tensor, and where their bytes begin and end.
+
+    Raises:
+        ValueError, LookupError, TypeError, AttributeError: if there is none.
+    """
     length = int.from_bytes(read_range(path, 0, _LENGTH), "little")
     if length > min(path.stat().st_size, _LONGEST):
         raise ValueError("no header is as long")
     header = json.loads(read_range(path, _LENGTH, _LENGTH + length))
     tensors = {name: entry for name, entry in header.items() if name[:2] != "__"}
-    return tensors, _LENGTH + length
+    start = _LENGTH + length
+    return tensors, start, start + max((t["data_offsets"][1] for t in tensors.values()), default=0)
 
 
-def _lacking(path: Path) -> str | None:
-    """How many bytes a file lacks whose header can be read; None: that is not what is wrong."""
+def _lacking(path: Path, whole: int) -> str | None:
+    """How many bytes of `whole` a file lacks; None: it lacks none."""
     size = path.stat().st_size
-    try:
-        header, start = _header(path)
-        whole = start + max((item["data_offsets"][1] for item in header.values()), default=0)
-    except (ValueError, LookupError, TypeError, AttributeError):  # no header at all
-        return "it has no header" if is_in_store(path) else None
-    if size >= whole:
-        return None
-    return f"it has {size} of {whole} bytes"
+    return None if size >= whole else f"it has {size} of {whole} bytes"

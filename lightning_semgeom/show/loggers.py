@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_semgeom.stores import is_in_store, place
+
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import Logger
@@ -169,8 +171,8 @@ def run_folder(trainer: pl.Trainer) -> Path:
 
 def store_of(trainer: pl.Trainer) -> str | None:
     """The address of this run's folder where it is in a store and not on this machine."""
-    place = _save_dir(trainer)
-    return place if _scheme(place) not in ("", *_LOCAL) else None
+    address = _save_dir(trainer)
+    return address if is_in_store(address) else None
 
 
 def _save_dir(trainer: pl.Trainer) -> str:
@@ -178,22 +180,10 @@ def _save_dir(trainer: pl.Trainer) -> str:
     return str((loggers[0].save_dir if loggers else None) or trainer.default_root_dir)
 
 
-_LOCAL = ("file", "local")
-
-
-def _scheme(place: str) -> str:
-    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" of a path."""
-    found = re.match(r"([A-Za-z][\w+.-]+)(::|:/)", place)  # a drive has one letter
-    return found[1] if found else ""
-
-
-def _local(place: str) -> Path:
-    """Where on this machine the files for `place` go."""
-    scheme = _scheme(place)
-    if not scheme:
-        return Path(place)
-    path = re.split(":/+", place)[-1]
-    if scheme in _LOCAL:
-        return Path("/" + path.lstrip("/"))
+def _local(address: str) -> Path:
+    """Where on this machine the files for `address` go."""
+    if not is_in_store(address):
+        return place(address)
+    path = re.split(":/+", address)[-1]
     parts = [part.replace(":", "_") for part in path.split("/") if part not in ("", ".", "..")]
     return Path.cwd().joinpath(*parts)

@@ -21,6 +21,12 @@ def save(file, weight=None, **beside):
     return weight
 
 
+def save_colours(file):
+    """A table of attributes as a user writes one, with a row for each token."""
+    lines = [f"{row},{'red' if row % 2 else 'blue'}" for row in range(models.TOKENS)]
+    file.write_text("\n".join(["row,colour", *lines]) + "\n", encoding="utf-8")
+
+
 def figures(weight, table=None, name="semgeom_unembedding"):
     """{key: value} of a weight by `measure`, as a record has them."""
     table = models.table() if table is None else table

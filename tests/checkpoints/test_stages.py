@@ -9,7 +9,7 @@ from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.stages import stages_in
 from lightning_semgeom.commands.cli import main
 from tests import models
-from tests.checkpoints.files import head, save
+from tests.checkpoints.files import head, save, save_colours
 
 RESTARTED = ("stage1-step1000-tokens2B", "stage1-step2000-tokens4B", "stage2-ingredient1-step1000")
 
@@ -63,8 +63,7 @@ def test_the_command_measures_each_stage_as_a_run_of_its_own(tmp_path, capsys, b
     run, table, out = tmp_path / "run", tmp_path / "colours.csv", tmp_path / "out"
     saved(run, [*RESTARTED, "stage2-ingredient1-step3000"])
     save(run / "main.pt")  # the newest of all, without a step
-    lines = [f"{row},{'red' if row % 2 else 'blue'}" for row in range(models.TOKENS)]
-    table.write_text("\n".join(["row,colour", *lines]) + "\n", encoding="utf-8")
+    save_colours(table)
     for file in run.glob(f"{broken}*"):
         file.write_text("text")
     code = main(["analyze", str(run), "--attributes", str(table), "--out", str(out)])

@@ -19,7 +19,7 @@ from lightning_semgeom.checkpoints.tensors import CheckpointError
 from lightning_semgeom.commands.cli import main
 from lightning_semgeom.stores import place
 from tests import models
-from tests.checkpoints.files import head, save
+from tests.checkpoints.files import head, save, save_colours
 
 BODY = {"body.weight": torch.randn(500, 500), "scale": torch.tensor(2.0)}  # a megabyte
 
@@ -180,8 +180,7 @@ def test_bytes_that_a_store_does_not_give_are_told(tmp_path, store, monkeypatch)
 def test_the_command_takes_addresses_and_writes_here(tmp_path, store, monkeypatch, capsys):
     address = put(local_run(tmp_path / "run"), store)
     monkeypatch.chdir(tmp_path)
-    lines = [f"{row},{'red' if row % 2 else 'blue'}" for row in range(models.TOKENS)]
-    (tmp_path / "colours.csv").write_text("\n".join(["row,colour", *lines]) + "\n")
+    save_colours(tmp_path / "colours.csv")
     assert main(["analyze", address, "--attributes", "colours.csv"]) == 0
     assert "histories of 6 checkpoints: semgeom_analysis" in capsys.readouterr().out
     assert (tmp_path / "semgeom_analysis/report.html").is_file()
