@@ -46,8 +46,8 @@ def quick_mean(rows: Tensor) -> MeanSums:
     total = torch.zeros(d, dtype=torch.float64, device=rows.device)
     if rows.device.type != "cpu":  # there it adds up what is narrow as if it were wide
         many = n - n % _ROWS_OF_A_BAG
-        parts = rows[:many].unflatten(0, (-1, _ROWS_OF_A_BAG)).sum(1, dtype=block_dtype(rows))
-        for part in (parts, rows[many:]):
+        parts = rows[:many].view(many // _ROWS_OF_A_BAG, _ROWS_OF_A_BAG, d)
+        for part in (parts.sum(1, dtype=block_dtype(rows)), rows[many:]):
             total += part.sum(0, dtype=total.dtype)
     elif _goes_in_bags(rows):
         every, starts = (torch.arange(0, n, k, device=rows.device) for k in (1, _ROWS_OF_A_BAG))
