@@ -46,9 +46,9 @@ def quick_mean(rows: Tensor) -> MeanSums:
     total = torch.zeros(d, dtype=torch.float64, device=rows.device)
     if rows.device.type != "cpu":  # there it adds up what is narrow as if it were wide
         many = n - n % _ROWS_OF_A_BAG
-        parts = rows[:many].view(many // _ROWS_OF_A_BAG, _ROWS_OF_A_BAG, d)
-        for part in (parts.sum(1, dtype=block_dtype(rows)), rows[many:]):
-            total += part.sum(0, dtype=total.dtype)
+        bags = rows[:many].view(many // _ROWS_OF_A_BAG, _ROWS_OF_A_BAG, d)
+        for some in (bags.sum(1, dtype=block_dtype(rows)), rows[many:]):
+            total += some.sum(0, dtype=total.dtype)
     elif _goes_in_bags(rows):
         every, starts = (torch.arange(0, n, k, device=rows.device) for k in (1, _ROWS_OF_A_BAG))
         total += embedding_bag(every, rows, starts, mode="sum").sum(0, dtype=total.dtype)
