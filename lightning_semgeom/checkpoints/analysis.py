@@ -15,7 +15,6 @@ from tqdm.auto import tqdm
 from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.asked import check_batches, check_least
-from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.contents import Contents, content_of
 from lightning_semgeom.checkpoints.given import GivenSteps
@@ -112,8 +111,9 @@ def analyze(
     asked = None
     if build is not None and data is not None:
         check_batches(data, labels, "data")
-        reader = LabelReader(labels, positions, shift_labels)
-        asked = HiddenAsked(build, hidden, data, reader, forward, max_positions)
+        asked = HiddenAsked(
+            build, hidden, data, labels, positions, shift_labels, forward, max_positions
+        )
     elif build is not None or data is not None or hidden:
         raise ValueError(
             "analyze: hidden states come from a model and from data, so build=function and "

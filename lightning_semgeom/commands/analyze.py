@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
+from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
 from lightning_semgeom.show.plots import timeline
@@ -40,6 +41,8 @@ def run_analysis(
     tensor: str | None,
     out: Path,
     steps: Mapping[str, int],
+    asked: HiddenAsked | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> AnalysisRun:
     """Measure the checkpoints of a run with attributes and control, and draw what was found.
 
@@ -49,6 +52,8 @@ def run_analysis(
         tensor: name of the weight; None: it is found.
         out: where histories, timeline and page go.
         steps: as for `analyze`.
+        asked: which hidden states, beside the weight.
+        tell: gets what these cost, in words, before the work begins.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -59,7 +64,7 @@ def run_analysis(
         import_module(package)  # better told now than after an hour of reading
     tables = with_control(table)
     folders = {name: out / name for name in tables}
-    found = analyze_with(paths, tables, tensor, folders, steps)
+    found = analyze_with(paths, tables, tensor, folders, steps, asked, tell)
     history, control = (found.histories[name] for name in tables)
     run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
