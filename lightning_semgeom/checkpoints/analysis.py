@@ -214,7 +214,7 @@ def analyze_with(
             progress.add(done)
     if not all(map(len, histories.values())):
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return Analysis(histories, faults.lines, [*contents.notes(), *left_notes(left)])
+    return Analysis(histories, faults.lines, [*faults.notes, *contents.notes(), *left_notes(left)])
 
 
 def _by_step(

@@ -87,7 +87,7 @@ def look_at(
     if not found:
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
     if tell is not None:
-        for note in left_notes(left):
+        for note in (*faults.notes, *left_notes(left)):
             tell(note)
     return found, faults.lines
 

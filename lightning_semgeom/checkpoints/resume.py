@@ -39,7 +39,7 @@ class Done:
     content: str = ""
     """From `content_of` its rows."""
     flaws: list[list[str]] = field(default_factory=list)
-    """Kind and words of why figures are NaN."""
+    """Site, kind and words of why figures are NaN."""
     left: list[str] = field(default_factory=list)
     """The matrices that the model has no place for."""
     fault: str | None = None
