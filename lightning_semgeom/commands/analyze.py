@@ -14,6 +14,7 @@ from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
+from lightning_semgeom.show.layers import layer_sites
 from lightning_semgeom.show.plots import timeline
 from lightning_semgeom.show.report.folders import CONTROL
 from lightning_semgeom.show.report.page import write_report
@@ -69,6 +70,9 @@ def run_analysis(
     run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
     picture.savefig(out / "timeline.png", dpi=110)
+    if len(layer_sites(run.history)) > 1:
+        layers, _ = run.history.plot_layers()
+        layers.savefig(out / "layers.png", dpi=110)
     write_report(find_runs([out / NAME]), out / "report.html")
     return run
 
