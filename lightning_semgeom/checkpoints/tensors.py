@@ -33,5 +33,5 @@ class Tensors:
 def are_same(rows: Tensor, other: Tensor) -> bool:
     """Whether all bits are the same, in NaN, too."""
     same_kind = rows.dtype == other.dtype and rows.shape == other.shape
-    ours, theirs = (found.contiguous().view(torch.uint8) for found in (rows, other))
+    ours, theirs = (found.reshape(-1).view(torch.uint8) for found in (rows, other))
     return same_kind and torch.equal(ours, theirs)
