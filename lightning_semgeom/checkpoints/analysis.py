@@ -20,7 +20,13 @@ from lightning_semgeom.checkpoints.contents import Contents, content_of
 from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.reading import Faults, Measuring, left_notes, reason_of
-from lightning_semgeom.checkpoints.resume import Done, Progress, fingerprint_of, identity_of
+from lightning_semgeom.checkpoints.resume import (
+    Done,
+    Progress,
+    fingerprint_of,
+    identity_of,
+    record_hash,
+)
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
 from lightning_semgeom.faults import attempted
@@ -78,8 +84,8 @@ def analyze(
         build: makes the model for hidden states; where it has its parameters is where it runs.
         hidden: names or globs of modules, as for `snapshot`; none: all layers.
         data: batches, as for `snapshot`; read once.
-        forward: as for `snapshot`; it has no name in what an interrupted call goes on by but its
-            own, so another function wants another name or folder.
+        forward: as for `snapshot`. An interrupted call knows it by its name alone: give another
+            function another folder.
         labels: as for `snapshot`.
         positions: as for `snapshot`.
         shift_labels: as for `snapshot`.
@@ -172,8 +178,6 @@ def analyze_with(
     given.check_known(found_there)
     measuring = Measuring(tables, tensor, asked)
     checkpoints = sorted(_by_step(found_there, given, measuring, faults).items())
-    if tell is not None and measuring.hidden is not None:
-        tell(measuring.hidden.told(len(checkpoints)))
     identities = {step: identity_of(checkpoint) for step, checkpoint in checkpoints}
     fingerprint = fingerprint_of(tables, tensor, measuring.sites, measuring.hidden)
     progress = Progress(folders, fingerprint, [*identities.items()])
@@ -183,7 +187,7 @@ def analyze_with(
         for name, table in tables.items()
     }
 
-    def tell_again(done: Done, checkpoint: Checkpoint) -> None:
+    def tell_of(done: Done, checkpoint: Checkpoint) -> None:
         if done.fault is not None:
             faults.lines.append(f"{checkpoint}: {done.fault}")
             return
@@ -192,8 +196,10 @@ def analyze_with(
         left.update(dict.fromkeys(done.left))
 
     for done, (_, checkpoint) in zip(progress.done, checkpoints, strict=False):
-        tell_again(done, checkpoint)
+        tell_of(done, checkpoint)
     begin = len(progress.done)
+    if tell is not None and measuring.hidden is not None and begin < len(checkpoints):
+        tell(measuring.hidden.told(len(checkpoints) - begin))
     bar = {"initial": begin, "total": len(checkpoints), "unit": "checkpoint", "disable": None}
     for step, checkpoint in tqdm(checkpoints[begin:], **bar):
         identity, found = identities[step], attempted(measuring.measured, checkpoint)
@@ -207,8 +213,10 @@ def analyze_with(
                 for site, one in found.figures[name].items():
                     recorder.add(site, one.values, one.picture())
                 recorder.finish(keep_pictures=True)
-            done = Done(step, identity, content_of(found.rows), found.flaws, found.left)
-        tell_again(done, checkpoint)
+            records = [record_hash(history.records[-1]) for history in histories.values()]
+            content = content_of(found.rows)
+            done = Done(step, identity, content, found.flaws, found.left, records)
+        tell_of(done, checkpoint)
         # What is wrong with a file stays so; what a model raised may not, as too little memory.
         if not isinstance(found, Exception) or isinstance(found, CheckpointError):
             progress.add(done)

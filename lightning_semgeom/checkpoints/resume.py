@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from math import isfinite
 from os.path import abspath
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.hidden import HiddenStates
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import put_aside
+from lightning_semgeom.record.record import Record
 
 FILE_NAME = "analysis.json"
 
@@ -42,6 +44,8 @@ class Done:
     """Site, kind and words of why figures are NaN."""
     left: list[str] = field(default_factory=list)
     """The matrices that the model has no place for."""
+    records: list[str] = field(default_factory=list)
+    """From `record_hash` the record of each history."""
     fault: str | None = None
     """Why it gave no record; None: it gave one."""
 
@@ -56,6 +60,14 @@ def identity_of(checkpoint: Checkpoint) -> list[Any]:
     found = [(file.name, file.stat()) for file in files if file.is_file()]
     stats = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
     return [abspath(path), checkpoint.revision, stats]
+
+
+def record_hash(record: Record) -> str:
+    """A hash of a record's figures, by which another one of the same step is told from it."""
+    told = [
+        [key, value if isfinite(value) else None] for key, value in sorted(record.values.items())
+    ]
+    return blake2b(json.dumps(told).encode(), digest_size=16).hexdigest()
 
 
 def fingerprint_of(
@@ -159,7 +171,7 @@ def _still_done(
             break
         if one.fault is None:
             there = [history.records[count : count + 1] for history in histories]
-            if not all(records and records[0].step == step for records in there):
+            if [record_hash(record) for records in there for record in records] != one.records:
                 break
             count += 1
         found.append(one)

@@ -117,14 +117,14 @@ def _matched(
     return chosen[0]
 
 
-def _prefixes(places: Iterable[str], names: Mapping[str, str]) -> Iterable[_Prefix]:
+def _prefixes(places: Mapping[str, Tensor], names: Mapping[str, str]) -> Iterable[_Prefix]:
     """For each pair of names of which one ends with the other what the longer begins with."""
     own = set(places)
     for name in names:
         for start in _starts(name):
             if name[start:] in own:
                 yield name[:start], ""
-    for place in own:
+    for place in places:
         for start in _starts(place):
             if start and place[start:] in names:
                 yield "", place[:start]

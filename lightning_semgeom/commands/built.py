@@ -64,7 +64,7 @@ class Built:
         config = self._loaded()
 
         def build() -> nn.Module:
-            model: nn.Module = made_by.from_config(config).float()
+            model: nn.Module = made_by.from_config(config, trust_remote_code=False).float()
             return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
         return build
@@ -85,7 +85,9 @@ class Built:
         from transformers import AutoConfig
 
         try:
-            return AutoConfig.from_pretrained(self.folder, local_files_only=True)
+            return AutoConfig.from_pretrained(
+                self.folder, local_files_only=True, trust_remote_code=False
+            )
         except (ValueError, OSError) as fault:
             raise ValueError(f"--text: '{self.folder / CONFIG}' cannot be used: {fault}") from None
 

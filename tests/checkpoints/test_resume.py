@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from lightning_semgeom import AttributeTable, History, analyze
+from lightning_semgeom import AttributeTable, History, analyze, snapshot
 from lightning_semgeom.checkpoints.resume import FILE_NAME
 from tests import models
 from tests.checkpoints.files import head, save
@@ -94,6 +94,18 @@ def test_from_the_first_checkpoint_that_is_another_one_all_is_anew(tmp_path):
         ours, theirs = (h.picture("unembedding", step) for h in (history, expected))
         assert (ours.gram == theirs.gram).all()
     assert len(History.load(tmp_path / "out/earlier.1")) == 4
+
+
+def test_records_of_something_else_are_not_taken_for_its_own(tmp_path):
+    made = stored(tmp_path / "run", SEEDS[:2])
+    measured(tmp_path, Counted())
+    other = History()
+    other.open(tmp_path / "out")
+    for step, model in made.items():
+        other.append(snapshot(model, models.table(), hidden="body.0", data=BATCHES), step)
+    measured(tmp_path, again := Counted())
+    assert again.calls == 2 * len(BATCHES)
+    assert len(History.load(tmp_path / "out/earlier.2")) == 2
 
 
 def test_more_checkpoints_of_a_run_that_goes_on_are_added(tmp_path, monkeypatch):
