@@ -117,8 +117,6 @@ class Progress:
 
     def begin(self) -> dict[str, History]:
         """The histories with what is done, on disk from now on; none where nothing is."""
-        if self._folders and self._file.exists():
-            self.write()  # before any record: what it said of others is not true of new ones
         if not self._count:
             return {}
         return {
@@ -131,9 +129,9 @@ class Progress:
         self.done.append(done)
         self._count += done.fault is None
         if self._count:
-            self.write()
+            self._write()
 
-    def write(self) -> None:
+    def _write(self) -> None:
         """Put all into the file at once: a crash leaves the old one or the new one."""
         if not self._folders:
             return

@@ -64,7 +64,13 @@ def test_after_an_interrupt_it_goes_on_to_the_same_history_to_the_bit(tmp_path):
 
 @pytest.mark.parametrize(
     "more",
-    [{"data": BATCHES[:2]}, {"hidden": "body.0"}, {"max_positions": 20}, {"tensor": "embed"}],
+    [
+        {"data": BATCHES[:2]},
+        {"data": [{**batch, "x": batch["x"].flip(0)} for batch in BATCHES]},  # the same labels
+        {"hidden": "body.0"},
+        {"max_positions": 20},
+        {"tensor": "embed"},
+    ],
 )
 def test_what_is_asked_otherwise_is_done_anew_and_what_was_there_is_put_aside(tmp_path, more):
     stored(tmp_path / "run", SEEDS[:2])
