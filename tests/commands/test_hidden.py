@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from lightning_semgeom import AttributeTable, History, snapshot
+from lightning_semgeom.checkpoints.hidden import HiddenStates
 from lightning_semgeom.commands.cli import main
 from lightning_semgeom.commands.text import text_batches
 from tests.attributes import vocabularies
@@ -297,3 +298,32 @@ def test_what_transformers_makes_anew_on_loading_is_refused(tmp_path, asked, cap
     told = capsys.readouterr().err
     assert "transformers makes other tensors of 'model.layers.0." in told
     assert "Load each checkpoint with from_pretrained, and look at it with snapshot." in told
+
+
+def test_the_command_goes_on_with_its_control_where_it_was_interrupted(
+    tmp_path, asked, monkeypatch
+):
+    saved(tmp_path / "run", steps=(0, 5, 7))
+    measure, measured = HiddenStates.measure, []
+
+    def counted(self, path, tensors):
+        measured.append(path.name)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return measure(self, path, tensors)
+
+    monkeypatch.setattr(HiddenStates, "measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        analyzed(tmp_path / "run", **asked)
+    # As where it was killed between the history and its control.
+    control = tmp_path / "out/semgeom_control/history.jsonl"
+    control.write_text("".join(control.read_text().splitlines(keepends=True)[:1]))
+    assert analyzed(tmp_path / "run", **asked) == 0
+    assert measured[3:] == ["step-5", "step-7"]
+    assert analyzed(tmp_path / "run", **{**asked, "--out": tmp_path / "whole"}) == 0
+    for name in ("semgeom", "semgeom_control"):
+        ours, theirs = (
+            (tmp_path / out / name / "history.jsonl").read_text() for out in ("out", "whole")
+        )
+        assert ours == theirs
+    assert (tmp_path / "out/layers.png").exists()
