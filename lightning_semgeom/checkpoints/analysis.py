@@ -15,15 +15,20 @@ from tqdm.auto import tqdm
 from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.asked import check_batches, check_least
-from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.contents import Contents, content_of
 from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.reading import Faults, Measuring, left_notes, reason_of
-from lightning_semgeom.checkpoints.resume import Done, Progress, fingerprint_of, identity_of
+from lightning_semgeom.checkpoints.resume import (
+    Done,
+    Progress,
+    fingerprint_of,
+    identity_of,
+    record_hash,
+)
 from lightning_semgeom.checkpoints.runs import find_checkpoints
-from lightning_semgeom.checkpoints.stages import restarted_stages
+from lightning_semgeom.checkpoints.stages import restarted_stages, told_apart
 from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.kinds import checked_kinds
@@ -81,8 +86,8 @@ def analyze(
         build: makes the model for hidden states; where it has its parameters is where it runs.
         hidden: names or globs of modules, as for `snapshot`; none: all layers.
         data: batches, as for `snapshot`; read once.
-        forward: as for `snapshot`; it has no name in what an interrupted call goes on by but its
-            own, so another function wants another name or folder.
+        forward: as for `snapshot`. An interrupted call knows it by its name alone: give another
+            function another folder.
         labels: as for `snapshot`.
         positions: as for `snapshot`.
         shift_labels: as for `snapshot`.
@@ -115,8 +120,9 @@ def analyze(
     asked = None
     if build is not None and data is not None:
         check_batches(data, labels, "data")
-        reader = LabelReader(labels, positions, shift_labels)
-        asked = HiddenAsked(build, hidden, data, reader, forward, max_positions)
+        asked = HiddenAsked(
+            build, hidden, data, labels, positions, shift_labels, forward, max_positions
+        )
     elif build is not None or data is not None or hidden:
         raise ValueError(
             "analyze: hidden states come from a model and from data, so build=function and "
@@ -177,12 +183,10 @@ def analyze_with(
     given.check_known(found_there)
     stages = restarted_stages(found_there, given)
     if stages and stage is None:
-        raise ValueError(_SEVERAL.format("; ".join(map(_told, stages.items()))))
+        raise ValueError(told_apart(stages))
     measuring = Measuring(tables, tensor, asked)
     there = stages.get(stage or "", found_there)
     checkpoints = sorted(_by_step(there, given, measuring, faults).items())
-    if tell is not None and measuring.hidden is not None:
-        tell(measuring.hidden.told(len(checkpoints)))
     identities = {step: identity_of(checkpoint) for step, checkpoint in checkpoints}
     fingerprint = fingerprint_of(tables, tensor, measuring.sites, measuring.hidden)
     progress = Progress(folders, fingerprint, [*identities.items()])
@@ -192,7 +196,7 @@ def analyze_with(
         for name, table in tables.items()
     }
 
-    def tell_again(done: Done, checkpoint: Checkpoint) -> None:
+    def tell_of(done: Done, checkpoint: Checkpoint) -> None:
         if done.fault is not None:
             faults.lines.append(f"{checkpoint}: {done.fault}")
             return
@@ -201,8 +205,10 @@ def analyze_with(
         left.update(dict.fromkeys(done.left))
 
     for done, (_, checkpoint) in zip(progress.done, checkpoints, strict=False):
-        tell_again(done, checkpoint)
+        tell_of(done, checkpoint)
     begin = len(progress.done)
+    if tell is not None and measuring.hidden is not None and begin < len(checkpoints):
+        tell(measuring.hidden.told(len(checkpoints) - begin))
     bar = {"initial": begin, "total": len(checkpoints), "unit": "checkpoint", "disable": None}
     for step, checkpoint in tqdm(checkpoints[begin:], **bar):
         identity, found = identities[step], attempted(measuring.measured, checkpoint)
@@ -216,26 +222,16 @@ def analyze_with(
                 for site, one in found.figures[name].items():
                     recorder.add(site, one.values, one.picture())
                 recorder.finish(keep_pictures=True)
-            done = Done(step, identity, content_of(found.rows), found.flaws, found.left)
-        tell_again(done, checkpoint)
+            records = [record_hash(history.records[-1]) for history in histories.values()]
+            content = content_of(found.rows)
+            done = Done(step, identity, content, found.flaws, found.left, records)
+        tell_of(done, checkpoint)
         # What is wrong with a file stays so; what a model raised may not, as too little memory.
         if not isinstance(found, Exception) or isinstance(found, CheckpointError):
             progress.add(done)
     if not all(map(len, histories.values())):
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return Analysis(histories, faults.lines, [*contents.notes(), *left_notes(left)])
-
-
-_SEVERAL = (
-    "these are several runs, since stages of training count their steps anew. Checkpoints: {}. "
-    "Give those of one; the command `lightning-semgeom analyze` measures them all, each as a run "
-    "of its own."
-)
-
-
-def _told(stage: tuple[str, Sequence[Checkpoint]]) -> str:
-    name, found = stage
-    return f"'{name}' with {len(found)}, as '{found[0]}'"
+    return Analysis(histories, faults.lines, [*faults.notes, *contents.notes(), *left_notes(left)])
 
 
 def _by_step(

@@ -60,10 +60,8 @@ def look_at(
         tables: by the name that is the root of all keys.
         tensor: name of the weight; None: the head, or the input embedding that it is tied to.
         asked: which hidden states, beside the weight; their rows are not kept.
-        tell: gets what these cost, in words, before the work begins.
-
-    Returns:
-        What each model gave; and what was wrong or may be, a line each.
+        tell: gets what these cost, in words, before the work begins, and at its end what may be
+            wrong.
 
     Raises:
         ValueError: if none can be measured.
@@ -88,7 +86,10 @@ def look_at(
         left |= dict.fromkeys(read.left)
     if not found:
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return found, [*faults.lines, *left_notes(left)]
+    if tell is not None:
+        for note in (*faults.notes, *left_notes(left)):
+            tell(note)
+    return found, faults.lines
 
 
 def _found(read: Measured, sites: Mapping[str, Measurement]) -> dict[str, SiteFound]:

@@ -52,6 +52,16 @@ def restarted_stages(
     return found
 
 
+def told_apart(stages: Mapping[str, Sequence[Checkpoint]]) -> str:
+    """That `stages` are several runs, in words, with a checkpoint of each."""
+    each = [f"'{name}' with {len(found)}, as '{found[0]}'" for name, found in stages.items()]
+    return (
+        "these are several runs, since stages of training count their steps anew. Checkpoints: "
+        f"{'; '.join(each)}. Give those of one; the command `lightning-semgeom analyze` measures "
+        "them all, each as a run of its own."
+    )
+
+
 def _span(checkpoints: Sequence[Checkpoint], given: GivenSteps) -> tuple[int, int]:
     steps = [given.of(checkpoint) for checkpoint in checkpoints]  # their names tell them
     return min(steps), max(steps)

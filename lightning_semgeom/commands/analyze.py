@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
+from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
+from lightning_semgeom.show.layers import layer_sites
 from lightning_semgeom.show.plots import timeline
 from lightning_semgeom.show.report.folders import CONTROL
 from lightning_semgeom.show.report.page import write_report
@@ -41,6 +43,8 @@ def run_analysis(
     out: Path,
     steps: Mapping[str, int],
     stage: str | None = None,
+    asked: HiddenAsked | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> AnalysisRun:
     """Measure the checkpoints of a run with attributes and control, and draw what was found.
 
@@ -51,6 +55,8 @@ def run_analysis(
         out: where histories and timeline go.
         steps: as for `analyze`.
         stage: which of several runs to measure.
+        asked: which hidden states, beside the weight.
+        tell: gets what these cost, in words, before the work begins.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -61,11 +67,14 @@ def run_analysis(
         import_module(package)  # better told now than after an hour of reading
     tables = with_control(table)
     folders = {name: out / name for name in tables}
-    found = analyze_with(paths, tables, tensor, folders, steps, stage)
+    found = analyze_with(paths, tables, tensor, folders, steps, stage, asked, tell)
     history, control = (found.histories[name] for name in tables)
     run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
     picture.savefig(out / "timeline.png", dpi=110)
+    if len(layer_sites(run.history)) > 1:
+        layers, _ = run.history.plot_layers()
+        layers.savefig(out / "layers.png", dpi=110)
     return run
 
 

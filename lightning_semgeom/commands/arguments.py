@@ -81,6 +81,27 @@ def check_analyze(
     _check_out_folder(out)
 
 
+def check_text(
+    text: Path | None,
+    tokenizer: Path | None,
+    hidden: Sequence[str],
+    context: int | None,
+    batches: int | None,
+) -> None:
+    """Raise a ValueError or an OSError for what `analyze` cannot take hidden states of."""
+    if text is None:
+        told = {"--hidden": bool(hidden), "--context": context, "--batches": batches}
+        for option in (option for option, value in told.items() if value):
+            raise ValueError(f"{option} goes with --text: hidden states are those of a text.")
+        return
+    if tokenizer is None:
+        raise ValueError("--text is made into tokens: give the --tokenizer of the model, too.")
+    if not text.is_file():
+        raise FileNotFoundError(f"--text: there is no file '{text}'.")
+    if context is not None and context < 2:
+        raise ValueError(f"--context must be 2 or more; got {context}.")
+
+
 def given_steps(said: Sequence[str]) -> dict[str, int]:
     """The steps that `--step-of` says: NAME=STEP, or a file of lines NAME,STEP.
 

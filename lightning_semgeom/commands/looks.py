@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.analysis import NAME
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.looks import Look, look_at
 from lightning_semgeom.commands.analyze import with_control
 from lightning_semgeom.geometry.directions import directions
@@ -46,6 +47,8 @@ def run_looks(
     tensor: str | None,
     out: Path,
     tokens: Sequence[str] | None,
+    asked: HiddenAsked | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> tuple[list[LookedAt], list[str]]:
     """Measure models without steps, with attributes and control, and draw what was found.
 
@@ -55,6 +58,8 @@ def run_looks(
         tensor: name of the weight; None: it is found.
         out: where a folder for each model and the page go.
         tokens: the names of the table's rows; None: they have none.
+        asked: as for `look_at`.
+        tell: as for `look_at`.
 
     Returns:
         What each model left, and what was wrong with others, a line each.
@@ -66,7 +71,7 @@ def run_looks(
     """
     import_module("plotly")  # better told now than after an hour of reading
     tables = with_control(table)
-    looks, faults = look_at(checkpoints, tables, tensor)
+    looks, faults = look_at(checkpoints, tables, tensor, asked, tell)
     found = []
     for look in looks:
         folder = out / look.name.replace("/", "_")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_semgeom.record.drawn import plot, plot_layers
 from lightning_semgeom.record.lines import LineReader, LineWriter
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.places import FILE_NAME, history_file, put_aside
@@ -20,8 +21,6 @@ from lightning_semgeom.record.record import Milestones, Record
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from lightning_semgeom.record.recorder import Recorder
     from lightning_semgeom.record.snapshot import Snapshot
@@ -245,24 +244,7 @@ class History:
         index = pd.Index([record.step for record in self], name="step")
         return pd.DataFrame([dict(record.values) for record in self], index=index)
 
-    def plot(
-        self, site: str | None = None, ax: Axes | None = None
-    ) -> tuple[Figure, Axes | np.ndarray]:
-        """Gaps, phases and asymmetry over log steps (needs matplotlib).
-
-        Args:
-            site: whose gaps to draw into `ax`; None: the first one's.
-            ax: where to draw gaps alone; None: a new figure with all sites.
-
-        Returns:
-            The figure, and its axes `[2, sites]` or `ax`.
-        """
-        from lightning_semgeom.show.plots.timeline import draw_gaps, timeline
-
-        if ax is None:
-            return timeline(self)
-        draw_gaps(ax, self, site or self.sites[0])
-        return ax.get_figure(root=True), ax  # type: ignore[return-value]
+    plot, plot_layers = plot, plot_layers
 
     def state_dict(self) -> dict[str, Any]:
         """All records, as tensors, strings and integers."""
