@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+
+from lightning_semgeom.faults import AwayError
 
 _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]+)(?:::|:/)")  # a drive has one letter
 _LOCAL = ("file", "local")
 
 
 def protocol(path: str | Path) -> str:
-    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" on this machine."""
+    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" of others."""
     found = _PROTOCOL.match(str(path))
     return found[1] if found and found[1] not in _LOCAL else ""
 
@@ -24,8 +28,8 @@ def is_in_store(path: str | Path) -> bool:
 def place(path: str | Path) -> Path:
     """`path` itself, or where it has a protocol what stands for it and has a Path's methods.
 
-    That is a `UPath`, which is no Path by inheritance: it reads, writes, lists and joins as one, has
-    no `replace`, and nothing that asks the operating system works on it (`os.path`, mmap).
+    That is a `UPath`, which is no Path by inheritance: it reads, writes, lists and joins as one,
+    has no `replace`, and nothing that asks the operating system works on it (`os.path`, mmap).
 
     Raises:
         ImportError, ValueError: if nothing is installed that knows the protocol.
@@ -42,6 +46,57 @@ def place(path: str | Path) -> Path:
     return Path(local)
 
 
+@contextmanager
+def as_away(path: Path) -> Iterator[None]:
+    """Make an AwayError of what a store raises: exceptions of its client have no common base.
+
+    That something is not there is known, and stays a FileNotFoundError.
+    """
+    try:
+        yield
+    except (FileNotFoundError, AwayError):
+        raise
+    except Exception as fault:
+        if not is_in_store(path):
+            raise
+        raise AwayError(f"'{path}': {type(fault).__name__}: {fault}") from fault
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; where a store does not answer, that is raised.
+
+    A UPath's own `exists` and `is_file` say False then, and believe listings of long ago.
+    """
+    if is_in_store(path):
+        forget_listings(path)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def forget_listings(path: Path) -> None:
+    """Have a store asked again what it holds: others may have written to it."""
+    if is_in_store(path):
+        cast(Any, path).fs.invalidate_cache()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; a store has none that would be made."""
+    if not is_in_store(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a whole file; in a store that is one request, which happens or does not."""
+    if is_in_store(path):
+        store: Any = path
+        store.fs.pipe_file(store.path, content)
+    else:
+        path.write_bytes(content)
+
+
 def folder_text(path: Path) -> str:
     """An absolute path or address, as text that `place` reads again."""
     return str(path) if is_in_store(path) else str(path.resolve())
@@ -52,5 +107,11 @@ def move(source: Path, target: Path) -> None:
     if not is_in_store(source):
         source.replace(target)
         return
+    forget_listings(source)
     store: Any = source
-    store.fs.mv(store.path, cast(Any, target).path, recursive=True)
+    files, root = store.fs.find(store.path), cast(Any, target).path
+    # Not by `mv`: S3 lists folders that it has no object of, and cannot copy them.
+    for file in files:
+        store.fs.cp_file(file, root + file[len(store.path) :])
+    for file in files:
+        store.fs.rm_file(file)

@@ -6,11 +6,12 @@ are not related. A kind that is not known here gets the figures by `log_metrics`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lightning_semgeom.stores import as_away, make_folder, place, write
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -116,9 +117,10 @@ def _send_to_comet(experiment: Any, key: str, drawn: Drawn, step: int) -> None:
 
 
 def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
-    file = _local(logger.log_dir) / f"{key}_{step:08d}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(drawn.png)
+    file = place(logger.log_dir) / f"{key}_{step:08d}.png"
+    with as_away(file):
+        make_folder(file.parent)
+        write(file, drawn.png)
 
 
 _SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
@@ -155,45 +157,11 @@ def tell_monitored(
 
 
 def run_folder(trainer: pl.Trainer) -> Path:
-    """The folder of this run: where the first logger writes, as ModelCheckpoint has it.
-
-    Of one in a store the local counterpart, `bucket/runs` in the working directory.
-    """
-    root = _local(_save_dir(trainer))
-    if not trainer.loggers:
+    """The folder of this run: where the first logger writes, as ModelCheckpoint has it."""
+    loggers = trainer.loggers
+    root = place((loggers[0].save_dir if loggers else None) or trainer.default_root_dir)
+    if not loggers:
         return root
-    logger = trainer.loggers[0]
+    logger = loggers[0]
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return root / str(logger.name) / version
-
-
-def store_of(trainer: pl.Trainer) -> str | None:
-    """The address of this run's folder where it is in a store and not on this machine."""
-    place = _save_dir(trainer)
-    return place if _scheme(place) not in ("", *_LOCAL) else None
-
-
-def _save_dir(trainer: pl.Trainer) -> str:
-    loggers = trainer.loggers
-    return str((loggers[0].save_dir if loggers else None) or trainer.default_root_dir)
-
-
-_LOCAL = ("file", "local")
-
-
-def _scheme(place: str) -> str:
-    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" of a path."""
-    found = re.match(r"([A-Za-z][\w+.-]+)(::|:/)", place)  # a drive has one letter
-    return found[1] if found else ""
-
-
-def _local(place: str) -> Path:
-    """Where on this machine the files for `place` go."""
-    scheme = _scheme(place)
-    if not scheme:
-        return Path(place)
-    path = re.split(":/+", place)[-1]
-    if scheme in _LOCAL:
-        return Path("/" + path.lstrip("/"))
-    parts = [part.replace(":", "_") for part in path.split("/") if part not in ("", ".", "..")]
-    return Path.cwd().joinpath(*parts)

@@ -16,7 +16,7 @@ OPTIONAL = {
 }
 # What each wing knows of the others: the data goes one way.
 KNOWS = {
-    "stores": set(),
+    "stores": {"faults"},
     "attributes": set(),
     "geometry": {"kinds"},
     "record": {"faults", "kinds", "stores"},
