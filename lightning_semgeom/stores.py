@@ -67,10 +67,10 @@ def is_there(path: Path) -> bool:
 
     A UPath's own `exists` and `is_file` say False then, and believe listings of long ago.
     """
-    if is_in_store(path):
-        forget_listings(path)
+    forget_listings(path)
     try:
-        path.stat()
+        with as_away(path):
+            path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -79,7 +79,8 @@ def is_there(path: Path) -> bool:
 def forget_listings(path: Path) -> None:
     """Have a store asked again what it holds: others may have written to it."""
     if is_in_store(path):
-        cast(Any, path).fs.invalidate_cache()
+        with as_away(path):  # the first that asks for the store's client
+            cast(Any, path).fs.invalidate_cache()
 
 
 def make_folder(path: Path) -> None:
@@ -88,11 +89,28 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def read(path: Path) -> bytes:
+    """Read a whole file; in a store that is one request."""
+    if not is_in_store(path):
+        return path.read_bytes()
+    store: Any = path
+    with as_away(path):
+        content: bytes = store.fs.cat_file(store.path)
+    return content
+
+
+def remove(file: Path) -> None:
+    """Remove a file."""
+    with as_away(file):
+        file.unlink()
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a whole file; in a store that is one request, which happens or does not."""
     if is_in_store(path):
         store: Any = path
-        store.fs.pipe_file(store.path, content)
+        with as_away(path):
+            store.fs.pipe_file(store.path, content)
     else:
         path.write_bytes(content)
 
@@ -109,9 +127,10 @@ def move(source: Path, target: Path) -> None:
         return
     forget_listings(source)
     store: Any = source
-    files, root = store.fs.find(store.path), cast(Any, target).path
-    # Not by `mv`: S3 lists folders that it has no object of, and cannot copy them.
-    for file in files:
-        store.fs.cp_file(file, root + file[len(store.path) :])
-    for file in files:
-        store.fs.rm_file(file)
+    with as_away(source):
+        files, root = store.fs.find(store.path), cast(Any, target).path
+        # Not by `mv`: S3 lists folders that it has no object of, and cannot copy them.
+        for file in files:
+            store.fs.cp_file(file, root + file[len(store.path) :])
+        for file in files:
+            store.fs.rm_file(file)

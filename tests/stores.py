@@ -44,6 +44,10 @@ class Faulty(MemoryFileSystem):
         self._ask()
         return super().info(path, **options)
 
+    def cat_file(self, path, **options):
+        self._ask()
+        return super().cat_file(path, **options)
+
     def _ask(self):
         if Faulty.is_away:
             raise OSError("the store is away")

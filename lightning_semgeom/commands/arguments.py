@@ -16,7 +16,7 @@ from lightning_semgeom.checkpoints import paths as checkpoints
 from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
-from lightning_semgeom.stores import as_away, is_in_store
+from lightning_semgeom.stores import is_in_store
 
 VOCABULARY = ("surface", "python", "wordnet")
 """What stands for a file of attributes where a tokenizer is given."""
@@ -134,9 +134,7 @@ def check_report(folders: Sequence[Path], out: Path) -> None:
 
 def check_workspace(folder: Path | None, name: str) -> None:
     """Raise an OSError for what `wandb-workspace` cannot take."""
-    if folder is None:
-        return
-    with as_away(folder):
+    if folder is not None:
         history_file(own_folder(folder, name))
 
 

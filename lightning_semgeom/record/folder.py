@@ -11,7 +11,7 @@ from lightning_semgeom.record.history_file import HistoryFile
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.places import put_aside
 from lightning_semgeom.record.record import Record
-from lightning_semgeom.stores import as_away, folder_text, make_folder, place, write
+from lightning_semgeom.stores import folder_text, make_folder, place, read, write
 
 
 class HistoryFolder:
@@ -47,16 +47,15 @@ class HistoryFolder:
         Raises:
             OSError: if it cannot be written.
         """
-        with as_away(self._folder):
-            self._prepare(records)
-            # A write that fails half way must not be appended to.
-            is_stale, self._is_stale = self._is_stale, True
-            if is_stale:
-                self._file.write(records)
-            else:
-                for record in records[self._written :]:
-                    self._file.append(record)
-            self._is_stale, self._written = False, len(records)
+        self._prepare(records)
+        # A write that fails half way must not be appended to.
+        is_stale, self._is_stale = self._is_stale, True
+        if is_stale:
+            self._file.write(records)
+        else:
+            for record in records[self._written :]:
+                self._file.append(record)
+        self._is_stale, self._written = False, len(records)
 
     def save(self, file: str, picture: SitePicture, records: list[Record]) -> None:
         """Write a picture.
@@ -64,9 +63,8 @@ class HistoryFolder:
         Raises:
             OSError: if it cannot be written.
         """
-        with as_away(self._folder):
-            self._prepare(records)
-            picture.save(self._folder / file)
+        self._prepare(records)
+        picture.save(self._folder / file)
 
     def has_changed(self, index: int) -> None:
         """Write this record again with the next ones, if it has been written."""
@@ -106,4 +104,4 @@ class HistoryFolder:
 
 
 def _content(folder: str, file: str) -> bytes:
-    return (place(folder) / file).read_bytes()
+    return read(place(folder) / file)

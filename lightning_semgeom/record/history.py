@@ -17,7 +17,7 @@ from lightning_semgeom.record.history_file import records_of
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.places import history_file
 from lightning_semgeom.record.record import Milestones, Record, picture_file
-from lightning_semgeom.stores import as_away, folder_text, place
+from lightning_semgeom.stores import folder_text, place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,12 +60,10 @@ class History:
             FileNotFoundError: if there is no history.
             ValueError: if another line cannot be read; the message names it.
         """
-        where = place(path)
+        file = history_file(place(path))
         history = cls()
-        with as_away(where):
-            file = history_file(where)
-            for record in records_of(file):
-                history.append(record)
+        for record in records_of(file):
+            history.append(record)
         history.folder = file.parent
         history._files = HistoryFolder(file.parent, written=len(history))
         return history
@@ -214,8 +212,7 @@ class History:
             raise KeyError(f"no picture of '{site}': the history is not on disk, or not from here.")
         if step not in kept:
             raise KeyError(f"no picture of '{site}' at step {step}; there are {sorted(kept)}.")
-        with as_away(self.folder):
-            return SitePicture.load(self.folder / kept[step])
+        return SitePicture.load(self.folder / kept[step])
 
     def picture_steps(self, site: str) -> list[int]:
         """The steps at which a picture of `site` was kept."""

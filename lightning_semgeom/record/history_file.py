@@ -13,7 +13,7 @@ from pathlib import Path
 from lightning_semgeom.record.lines import LineReader, LineWriter
 from lightning_semgeom.record.places import FILE_NAME, next_part, parts_of
 from lightning_semgeom.record.record import Record
-from lightning_semgeom.stores import is_in_store, is_there, write
+from lightning_semgeom.stores import as_away, is_in_store, is_there, read, remove, write
 
 PART_RECORDS = 64
 """Records of a part, so that no write grows with the run."""
@@ -38,7 +38,7 @@ class HistoryFile:
         """Put all records into the file at once: a crash leaves the old one or the new one."""
         # The last part first: what a crash leaves of several is the beginning.
         for part in reversed(parts_of(self._file)[1:]):
-            part.unlink()
+            remove(part)
         self._writer = LineWriter()
         lines = [*map(self._writer.line, records)]
         if is_in_store(self._file):
@@ -67,13 +67,14 @@ class HistoryFile:
         # A file that s3fs fails to open is closed by the garbage collector, which waits and prints.
         if is_in_store(self._file) and not is_there(self._file):
             raise FileNotFoundError(f"the history '{self._file}' is gone.")
-        try:
-            with self._file.open("a", encoding="utf-8") as lines:
-                lines.write(line)
-        except (NotImplementedError, ValueError):
-            if not is_in_store(self._file):
-                raise
-            self._appends = False
+        with as_away(self._file):
+            try:
+                with self._file.open("a", encoding="utf-8") as lines:
+                    lines.write(line)
+            except (NotImplementedError, ValueError):  # Lightning #18861
+                if not is_in_store(self._file):
+                    raise
+                self._appends = False
         return self._appends
 
 
@@ -86,7 +87,7 @@ def records_of(file: Path) -> Iterator[Record]:
         ValueError: if another line cannot be read; the message names it.
     """
     reader = LineReader()
-    texts = {part: part.read_text(encoding="utf-8") for part in parts_of(file)}
+    texts = {part: read(part).decode() for part in parts_of(file)}
     lines = [
         (part, number, line)
         for part, text in texts.items()

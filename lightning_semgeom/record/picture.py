@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_semgeom.stores import make_folder, write
+from lightning_semgeom.stores import make_folder, read, write
 
 MIXED = "\N{HORIZONTAL ELLIPSIS}"
 """The label of a cell whose rows have several values."""
@@ -65,7 +65,7 @@ class SitePicture:
     @classmethod
     def load(cls, path: Path) -> SitePicture:
         """Read what `save` wrote."""
-        with np.load(BytesIO(path.read_bytes())) as stored:
+        with np.load(BytesIO(read(path))) as stored:
             return cls(**{f.name: stored[f.name] for f in fields(cls)})
 
     def bands(self, attribute: int = 0) -> list[tuple[str, int]]:

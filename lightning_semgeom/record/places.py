@@ -18,7 +18,7 @@ def history_file(path: Path) -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
-    file = path / FILE_NAME if path.is_dir() else path
+    file = path / FILE_NAME if is_there(path) and path.is_dir() else path
     if not (is_there(file) and file.is_file()):
         raise FileNotFoundError(f"no history at '{file}'.")
     return file
@@ -44,7 +44,7 @@ def _part(file: Path, number: int) -> Path:
 def own_folder(folder: Path, name: str) -> Path:
     """The folder of the callback called `name` in a run's `folder`, which may be that already."""
     own = folder / name
-    return own if own.is_dir() else folder
+    return own if is_there(own) and own.is_dir() else folder
 
 
 def put_aside(folder: Path) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_semgeom.stores import as_away, make_folder, place, write
+from lightning_semgeom.stores import make_folder, place, write
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -118,9 +118,8 @@ def _send_to_comet(experiment: Any, key: str, drawn: Drawn, step: int) -> None:
 
 def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
     file = place(logger.log_dir) / f"{key}_{step:08d}.png"
-    with as_away(file):
-        make_folder(file.parent)
-        write(file, drawn.png)
+    make_folder(file.parent)
+    write(file, drawn.png)
 
 
 _SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
