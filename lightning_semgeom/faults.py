@@ -42,7 +42,7 @@ def attempted(function: Callable[..., Answer], *arguments: Any) -> Answer | Exce
 
 
 class Faults:
-    """Turns exceptions into warnings, each kind once a run.
+    """Turns exceptions into warnings, each kind once a run; a store that is away is one kind.
 
     Args:
         on_error: "warn", or "raise" to let exceptions through.

@@ -87,8 +87,7 @@ def s3(s3_server, monkeypatch):
     store = S3FileSystem()
     store.mkdir("bucket")
     yield s3_server
-    s3_server.stop()
-    s3_server.start()
+    s3_server.start()  # where a test has stopped it
     store.rm("bucket", recursive=True)
     S3FileSystem.clear_instance_cache()
 

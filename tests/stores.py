@@ -14,6 +14,8 @@ class S3:
         self.start()
 
     def start(self):
+        if self._server is not None:
+            return
         self._server = ThreadedMotoServer("127.0.0.1", self.port, verbose=False)
         self._server.start()
         _, self.port = self._server.get_host_and_port()

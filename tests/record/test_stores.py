@@ -34,7 +34,7 @@ def store(request, tmp_path, monkeypatch):
 def fit(root, *callbacks, steps=STEPS, checkpoint=None, **options):
     """History and final head of a run with a record at each update."""
     pl.seed_everything(3, verbose=False)
-    settings = {"hidden": "body", "embedding": True, "every_n_steps": 1, "growth": None}
+    settings = {"hidden": "body", "every_n_steps": 1, "growth": None}
     callback = SemanticGeometry(models.table(), **settings, **options)
     saves = any(isinstance(other, ModelCheckpoint) for other in callbacks)
     trainer = models.trainer(
@@ -59,9 +59,8 @@ def assert_same(found, expected):
                 np.testing.assert_array_equal(one[name], known)
 
 
-@pytest.mark.parametrize("given", [str, Path])
-def test_a_run_in_a_store_leaves_what_a_run_on_this_machine_leaves(store, tmp_path, given):
-    fit(given(store))
+def test_a_run_in_a_store_leaves_what_a_run_on_this_machine_leaves(store, tmp_path):
+    fit(Path(store))  # which has lost a slash
     fit(tmp_path / "here")
     assert_same(History.load(f"{store}/semgeom"), History.load(tmp_path / "here/semgeom"))
     assert len(History.load(f"{store}/semgeom/history.jsonl")) == STEPS + 1
