@@ -15,7 +15,7 @@ _LOCAL = ("file", "local")
 
 
 def protocol(path: str | Path) -> str:
-    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; "" of others."""
+    """`s3` of `s3://bucket`, and of the `s3:/bucket` that a Path makes of it; else ""."""
     found = _PROTOCOL.match(str(path))
     return found[1] if found and found[1] not in _LOCAL else ""
 
@@ -29,7 +29,7 @@ def place(path: str | Path) -> Path:
     """`path` itself, or where it has a protocol what stands for it and has a Path's methods.
 
     That is a `UPath`, which is no Path by inheritance: it reads, writes, lists and joins as one,
-    has no `replace`, and nothing that asks the operating system works on it (`os.path`, mmap).
+    has no `replace`, and what asks the operating system does not know it (`os.path`, mmap).
 
     Raises:
         ImportError, ValueError: if nothing is installed that knows the protocol.
@@ -44,6 +44,11 @@ def place(path: str | Path) -> Path:
         return cast(Path, UPath(text if "://" in text else text.replace(":/", "://", 1)))
     local = re.sub(r"^(?:file|local):/+", "/", str(path))
     return Path(local)
+
+
+def folder_text(path: Path) -> str:
+    """An absolute path or address, as text that `place` reads again."""
+    return str(path) if is_in_store(path) else str(path.resolve())
 
 
 @contextmanager
@@ -113,11 +118,6 @@ def write(path: Path, content: bytes) -> None:
             store.fs.pipe_file(store.path, content)
     else:
         path.write_bytes(content)
-
-
-def folder_text(path: Path) -> str:
-    """An absolute path or address, as text that `place` reads again."""
-    return str(path) if is_in_store(path) else str(path.resolve())
 
 
 def move(source: Path, target: Path) -> None:

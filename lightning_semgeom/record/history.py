@@ -15,7 +15,7 @@ import numpy as np
 from lightning_semgeom.record.folder import HistoryFolder
 from lightning_semgeom.record.history_file import records_of
 from lightning_semgeom.record.picture import SitePicture
-from lightning_semgeom.record.places import history_file
+from lightning_semgeom.record.places import history_file, parts_of
 from lightning_semgeom.record.record import Milestones, Record, picture_file
 from lightning_semgeom.stores import folder_text, place
 
@@ -65,7 +65,9 @@ class History:
         for record in records_of(file):
             history.append(record)
         history.folder = file.parent
-        history._files = HistoryFolder(file.parent, written=len(history))
+        # What is added to the file would be read before its parts: they become one again.
+        is_whole = len(parts_of(file)) == 1
+        history._files = HistoryFolder(file.parent, written=len(history) if is_whole else None)
         return history
 
     def open(self, folder: Path) -> None:

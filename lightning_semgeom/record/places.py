@@ -53,7 +53,7 @@ def put_aside(folder: Path) -> None:
         return
     aside = next(path for n in count(1) if not is_there(path := folder / f"earlier.{n}"))
     make_folder(aside)
-    # The file last: without it nothing would be put aside again, where a store went away meanwhile.
+    # The file last: as long as it is there, the rest is still put aside after an outage.
     for path in (folder / PICTURE_FOLDER, *reversed(parts_of(folder / FILE_NAME))):
         if is_there(path):
             move(path, aside / path.name)

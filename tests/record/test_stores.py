@@ -126,8 +126,10 @@ def test_where_a_store_does_not_append_parts_are_written_whole(memory):
     assert all("keys" in json.loads(file.read_text().splitlines()[0]) for file in files)
     read = History.load("memory://b")
     assert [(r.step, dict(r.values)) for r in read] == [(r.step, dict(r.values)) for r in history]
-    read.append(record(150))  # one that was loaded goes on
-    assert [r.step for r in History.load("memory://b")] == [*range(151)]
+    for appends in (False, True):  # one that was loaded goes on
+        memory.appends = appends
+        History.load("memory://b").append(record(150 + appends))
+    assert [r.step for r in History.load("memory://b")] == [*range(152)]
 
 
 def test_parts_are_cut_back_and_put_aside_with_their_history(memory):
@@ -220,7 +222,7 @@ def test_a_fault_of_the_store_is_raised_where_it_is_asked_for(memory, tmp_path):
 
 
 def test_of_missed_pictures_the_last_ones_are_kept(memory, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder, "MOST_MISSED", 4)
+    monkeypatch.setattr(recorder, "MOST_MISSED", 1)
     whole, _ = fit(tmp_path / "here")
     absent = Away(lambda: setattr(memory, "is_away", True), lambda: setattr(memory, "is_away", 0))
     with pytest.warns(UserWarning, match="a record is not written"):
