@@ -25,14 +25,7 @@ NEEDS = {
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
 }
 OPTIONAL = {
-    "matplotlib",
-    "plotly",
-    "pandas",
-    "tokenizers",
-    "transformers",
-    "sklearn",
-    "upath",
-    "wandb",
+    *("matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "upath", "wandb"),
 }
 WATCHED = sorted({*HEAVY, *OPTIONAL})
 
