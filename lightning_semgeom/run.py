@@ -26,7 +26,7 @@ from lightning_semgeom.measure.weights import WeightFigures
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.dashboard import Dashboard
 from lightning_semgeom.show.drawing import Ready
-from lightning_semgeom.show.loggers import log_figures, log_pictures, run_folder, store_of
+from lightning_semgeom.show.loggers import log_figures, log_pictures, run_folder
 
 
 class Run:
@@ -192,12 +192,11 @@ class Run:
         for note in self._capture.notes():
             self.say(f"{note}.")
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            store, place = store_of(trainer), run_folder(trainer) / folder
-            if store is not None:
-                self.say(f"it writes no files to '{store}'; history and pictures go to '{place}'.")
-            opening = partial(self.recorder.history.open, place)
-            self._faults.write("history", None, opening)
+            self._faults.write("history", None, partial(self._open_history, trainer, folder))
             self._faults.write("loggers", None, partial(self._dashboard.open, trainer.loggers))
+
+    def _open_history(self, trainer: pl.Trainer, folder: str) -> None:
+        self.recorder.history.open(run_folder(trainer) / folder)
 
     def end(self, trainer: pl.Trainer, model: pl.LightningModule, averaged_by: str | None) -> None:
         """Take the last record, and show what the run ended with.

@@ -16,6 +16,7 @@ from lightning_semgeom.checkpoints import paths as checkpoints
 from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
+from lightning_semgeom.stores import is_in_store
 
 VOCABULARY = ("surface", "python", "wordnet")
 """What stands for a file of attributes where a tokenizer is given."""
@@ -44,6 +45,8 @@ def check_demo(setting: str, text: str | None, out: Path) -> None:
         raise ValueError("--text goes with --setting stdlib; the others make their own data.")
     if text is not None:
         text_of(Path(text))
+    if is_in_store(out):
+        raise ValueError(f"--out: '{out}' is in a store; expected a folder on this machine.")
     _check_out_folder(out)
 
 
@@ -140,8 +143,10 @@ def tokenizer_file(path: Path) -> Path:
 
 
 def check_report(folders: Sequence[Path], out: Path) -> None:
-    """Raise an OSError for what `report` cannot take."""
+    """Raise a ValueError or an OSError for what `report` cannot take."""
     history_folders(folders)
+    if is_in_store(out):
+        raise ValueError(f"--out: '{out}' is in a store; expected a file on this machine.")
     if out.is_dir():
         raise IsADirectoryError(f"--out: '{out}' is a folder; expected the name of a file.")
     if not out.parent.is_dir():

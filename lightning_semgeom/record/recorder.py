@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from math import inf, isnan, nan
 from typing import Any
 
-from lightning_semgeom.faults import attempted
+from lightning_semgeom.faults import AwayError, attempted
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.keys import metric_keys
 from lightning_semgeom.record.phases import PhaseDetector
 from lightning_semgeom.record.picture import SitePicture
-from lightning_semgeom.record.record import Milestones, Record, picture_file
+from lightning_semgeom.record.record import Milestones, Record
+
+MOST_MISSED = 64
+"""Pictures that are kept for a disk or a store that may take them later, of 40 kB each."""
 
 HEADLINES = ("gap", "z", "asymmetry")
 _PHASES = ("phase", "peak_step", "asymmetry_peak_step")
@@ -50,6 +53,7 @@ class Recorder:
         self.pictures: dict[str, SitePicture] = {}
         self.new_peaks: dict[str, int] = {}
         self.new_collapses: list[tuple[str, str]] = []
+        self._missed: dict[tuple[int, str], SitePicture] = {}
         self._monitored: dict[str, float] = {}
         self._top_asymmetry = -inf
         self._asymmetry_step: int | None = None
@@ -134,13 +138,8 @@ class Recorder:
         step, self.step = self.begun_step, None
         self.values |= self._milestones()
         peaks = {site for site in self.pictures if self.mean_phases[site].top_step == step}
-        # Pictures first: a record on disk names none that is not there.
-        files = attempted(self._save_pictures, step, self.pictures if keep_pictures else peaks)
-        self.history.append(
-            Record(step, self.values, {} if isinstance(files, Exception) else files)
-        )
-        if isinstance(files, Exception):
-            raise files
+        self.history.keep(Record(step, self.values))
+        self._write(step, self.pictures if keep_pictures else peaks)
 
     def _milestones(self) -> dict[str, float]:
         """What is known of the phases, also of sites that this record has no figures of."""
@@ -161,19 +160,24 @@ class Recorder:
         Raises:
             OSError: if the history's folder cannot be written.
         """
-        last = self.history.records[-1]
-        files = self._save_pictures(last.step, self.pictures)
-        self.history.replace_last(replace(last, pictures=files))
+        self._write(self.history.records[-1].step, self.pictures)
 
-    def _save_pictures(self, step: int, sites: Iterable[str]) -> dict[str, str]:
-        """Write the pictures of `sites`, where the history is on disk; answer with their files."""
-        folder = self.history.folder
-        if folder is None:
-            return {}
-        files = {site: picture_file(site, step) for site in sites}
-        for site, file in files.items():
-            self.pictures[site].save(folder / file)
-        return files
+    def _write(self, step: int, sites: Iterable[str]) -> None:
+        """Write the record of `step`, the pictures of `sites`, and what could not be written."""
+        new = {(step, site): self.pictures[site] for site in sites}
+        self._missed = new | self._missed  # a new one waits for none that cannot be written
+        # Pictures first: a record on disk names none that is not there.
+        fault = attempted(self._save_pictures)
+        self._missed = dict([*self._missed.items()][:MOST_MISSED])
+        if not isinstance(fault, AwayError):  # else one more wait for nothing
+            self.history.write()
+        if fault is not None:
+            raise fault
+
+    def _save_pictures(self) -> None:
+        for (step, site), picture in [*self._missed.items()]:
+            self.history.save_picture(step, site, picture)
+            del self._missed[step, site]
 
     def state_dict(self) -> dict[str, Any]:
         """History and phases, as tensors and Python scalars; a record at work is left out."""

@@ -15,6 +15,7 @@ from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.drawing import DrawingProcess, Ready, Sender
 from lightning_semgeom.show.loggers import alert, prepare, sender_beside, takes_pictures
 from lightning_semgeom.show.sheets import Sheet, Shown
+from lightning_semgeom.stores import is_in_store
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -122,9 +123,12 @@ class Dashboard:
         history, step = self._recorder.history, self._recorder.new_peaks.get(site)
         folder = history.folder
         files = [r.pictures[site] for r in history if r.step == step and site in r.pictures]
-        if folder is None or not files:
+        if folder is None or step is None or not files:
             return None
-        return Shown(f"{site}, step {step}: the peak", folder / files[0])
+        file = folder / files[0]
+        # A process of its own may not reach the store: `memory://` is in this one.
+        picture = history.picture(site, step) if is_in_store(file) else file
+        return Shown(f"{site}, step {step}: the peak", picture)
 
     def _timeline_keys(self) -> tuple[str, ...]:
         history = self._recorder.history

@@ -84,11 +84,6 @@ def test_analyze_writes_where_it_is_told_and_puts_aside_what_was_there(tmp_path,
     for tensor in ("lm_head", "lm_head", "lm_head.weight"):  # asked otherwise, and once the same
         assert main_of("analyze", tmp_path / "run", *file, "--tensor", tensor) == 0
     assert f"Pictures and histories of {count} checkpoints: {out}" in capsys.readouterr().out
-    assert not (out / "semgeom/earlier.1").exists()  # the same again: all of it was done
-    assert main_of("analyze", tmp_path / "run", *file, "--min-count", "2") == 0
-    other = (tmp_path / "colours.csv").read_text().replace("red", "green", 1)
-    (tmp_path / "colours.csv").write_text(other)
-    assert main_of("analyze", tmp_path / "run", *file) == 0
     assert len(History.load(out / "semgeom/earlier.1")) == count
     assert not (out / "semgeom/earlier.2").exists()
     one = tmp_path / "run/step=20.ckpt"

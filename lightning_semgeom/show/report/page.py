@@ -25,6 +25,7 @@ from lightning_semgeom.show.report.runs import RunFiles
 from lightning_semgeom.show.report.timelines import timelines
 from lightning_semgeom.show.report.words import moment_section, phase_sections, sentences
 from lightning_semgeom.show.summary import known_gaps
+from lightning_semgeom.stores import is_there
 
 _MOST_PICTURES = 40  # of a site: 1 MB at 96 lines
 _SCALE = 10_000  # cosines travel as integers of 16 bits
@@ -90,7 +91,7 @@ def _pictures(history: History) -> dict[str, list[dict[str, Any]]]:
             for record in history
             if site in record.pictures
             and history.folder is not None
-            and (history.folder / record.pictures[site]).is_file()
+            and is_there(history.folder / record.pictures[site])
         ]
         marked = {
             step
