@@ -23,6 +23,7 @@ from lightning_semgeom.faults import Faults, UndefinedError, attempted
 from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.measure.hidden import HiddenFigures
 from lightning_semgeom.measure.weights import WeightFigures
+from lightning_semgeom.record.beside import Beside
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.dashboard import Dashboard
 from lightning_semgeom.show.drawing import Ready
@@ -59,7 +60,8 @@ class Run:
         self.recorded_step: int | None = None
         self.updates = Updates()
         self._saved_updates: int | None = None
-        self._dashboard = Dashboard(self.recorder, max_drawn_sites, self.say)
+        self._beside = Beside()
+        self._dashboard = Dashboard(self.recorder, max_drawn_sites, self.say, self._beside)
         self._alerts = alerts
         self._shows_last = True
         self.schedule = Schedule(every_n_steps=1, growth=None)
@@ -175,7 +177,8 @@ class Run:
         step = self.recorded_step = self.recorder.begun_step
         schedule, number = self.schedule, len(self.recorder.history)
         self._faults.tell("figures are missing", step)
-        self._faults.write("history", step, partial(self.recorder.finish, self._keeps_pictures))
+        self.recorder.finish(self._keeps_pictures)
+        self._write_history(step)
         due = self._shows_last = schedule.is_picture_logged(step, number)
         self._log(loggers, step, log_figures, self.recorder.values, step)
         last = step in schedule.last_steps
@@ -196,7 +199,12 @@ class Run:
             self._faults.write("loggers", None, partial(self._dashboard.open, trainer.loggers))
 
     def _open_history(self, trainer: pl.Trainer, folder: str) -> None:
-        self.recorder.history.open(run_folder(trainer) / folder)
+        self.recorder.history.aim(run_folder(trainer) / folder)
+        self._beside.do(self.recorder.history.folder, self.recorder.write)
+
+    def _write_history(self, step: int | None) -> None:
+        work = partial(self._beside.do, self.recorder.history.folder, self.recorder.write)
+        self._faults.write("history", step, work)
 
     def end(self, trainer: pl.Trainer, model: pl.LightningModule, averaged_by: str | None) -> None:
         """Take the last record, and show what the run ended with.
@@ -220,10 +228,13 @@ class Run:
             self.finish(loggers)
         # Where nobody knew that this was the last record.
         if (last := self.recorded_step) is not None and not self._shows_last:
-            self._faults.write("history", last, self.recorder.keep_pictures)
+            self.recorder.keep_pictures()
+            self._write_history(last)
             self._faults.write("pictures", last, partial(self._dashboard.order, True, True))
         for drawn in self._dashboard.rest():
             self._send(loggers, drawn)
+        folder, write = self.recorder.history.folder, self.recorder.write
+        self._faults.write("history", step, partial(self._beside.do_at_last, folder, write))
         self.agree()
 
     def send_drawn(self, loggers: Iterable[Logger]) -> None:
@@ -251,6 +262,7 @@ class Run:
         """Leave no hook on the model and its optimizers, and no process."""
         self._capture.let_go()
         self._dashboard.close()
+        self._beside.stop()
         self.updates.stop()
 
     def _add_hidden(self, captured: Mapping[str, HiddenRows | Exception]) -> None:

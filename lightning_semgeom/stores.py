@@ -127,6 +127,16 @@ def write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
+def write_at_once(path: Path, content: bytes) -> None:
+    """Write a whole file: a crash leaves the old one or the new one."""
+    if is_in_store(path):
+        write(path, content)
+    else:
+        whole = path.with_suffix(".tmp")
+        whole.write_bytes(content)
+        whole.replace(path)
+
+
 def move(source: Path, target: Path) -> None:
     """Rename a file or a folder; in a store, which renames no folder, file by file."""
     if not is_in_store(source):

@@ -80,7 +80,7 @@ def analyze(
         tensor: name of the weight `[rows, d]`; None: the head, or the input embedding where the
             head is tied and absent. An input embedding that is named gives the site `embedding`,
             all else `unembedding`.
-        folder: where to write history and pictures; None: nowhere.
+        folder: where to write history and pictures, here or in a store; None: nowhere.
         steps: the step of checkpoints whose names tell none, or another: by the name of the file or
             folder, with or without its ending, or by its path.
         build: makes the model for hidden states; where it has its parameters is where it runs.
@@ -130,9 +130,16 @@ def analyze(
             f"{'no build' if build is None else 'build'} and "
             f"{'no data' if data is None else 'data'}."
         )
-    folders = {} if folder is None else {NAME: Path(folder)}
+    folders = {} if folder is None else {NAME: place(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
-    found = analyze_with(paths, {NAME: table}, tensor, folders, steps, asked=asked)
+    if not paths:
+        raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
+    checkpoints, given = find_checkpoints(map(place, paths)), GivenSteps(steps or {})
+    given.check_known(checkpoints)
+    stages = restarted_stages(checkpoints, given)
+    if stages:
+        raise ValueError(told_apart(stages))
+    found = analyze_with(checkpoints, {NAME: table}, tensor, folders, given, asked)
     for told in (*found.faults, *found.notes):
         warnings.warn(told, stacklevel=3)  # `checked_kinds` lies between
     return found.histories[NAME]
@@ -151,43 +158,33 @@ class Analysis:
 
 
 def analyze_with(
-    paths: Sequence[str | Path],
+    checkpoints: Sequence[Checkpoint],
     tables: Mapping[str, AttributeTable],
     tensor: str | None,
     folders: Mapping[str, Path],
-    steps: Mapping[str, int] | None = None,
-    stage: str | None = None,
+    given: GivenSteps,
     asked: HiddenAsked | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> Analysis:
     """Measure with several tables of one length; each tensor is read once.
 
     Args:
-        paths: as for `analyze`.
+        checkpoints: of one run.
         tables: by the name that is the root of all keys.
         tensor: as for `analyze`.
         folders: where to write, by the names of all tables; an empty dict: nowhere.
-        steps: as for `analyze`.
-        stage: which of several runs to measure, as `stages_in` calls it.
+        given: the steps that a user says.
         asked: which hidden states, beside the weight.
         tell: gets what these cost, in words, before the work begins.
 
     Raises:
-        FileNotFoundError, ValueError: as `analyze` does.
+        ValueError: if none can be read, or two that differ have one step.
         OSError: if a history cannot be written.
     """
-    if not paths:
-        raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
     faults, contents, left = Faults(), Contents(), dict[str, None]()
-    found_there, given = find_checkpoints(map(place, paths)), GivenSteps(steps or {})
-    given.check_known(found_there)
-    stages = restarted_stages(found_there, given)
-    if stages and stage is None:
-        raise ValueError(told_apart(stages))
     measuring = Measuring(tables, tensor, asked)
-    there = stages.get(stage or "", found_there)
-    checkpoints = sorted(_by_step(there, given, measuring, faults).items())
-    identities = {step: identity_of(checkpoint) for step, checkpoint in checkpoints}
+    by_step = sorted(_by_step(checkpoints, given, measuring, faults).items())
+    identities = {step: identity_of(checkpoint) for step, checkpoint in by_step}
     fingerprint = fingerprint_of(tables, tensor, measuring.sites, measuring.hidden)
     progress = Progress(folders, fingerprint, [*identities.items()])
     histories = {name: History() for name in tables} | progress.begin()
@@ -204,13 +201,13 @@ def analyze_with(
         faults.add_flaws(checkpoint, done.flaws)
         left.update(dict.fromkeys(done.left))
 
-    for done, (_, checkpoint) in zip(progress.done, checkpoints, strict=False):
+    for done, (_, checkpoint) in zip(progress.done, by_step, strict=False):
         tell_of(done, checkpoint)
     begin = len(progress.done)
-    if tell is not None and measuring.hidden is not None and begin < len(checkpoints):
-        tell(measuring.hidden.told(len(checkpoints) - begin))
-    bar = {"initial": begin, "total": len(checkpoints), "unit": "checkpoint", "disable": None}
-    for step, checkpoint in tqdm(checkpoints[begin:], **bar):
+    if tell is not None and measuring.hidden is not None and begin < len(by_step):
+        tell(measuring.hidden.told(len(by_step) - begin))
+    bar = {"initial": begin, "total": len(by_step), "unit": "checkpoint", "disable": None}
+    for step, checkpoint in tqdm(by_step[begin:], **bar):
         identity, found = identities[step], attempted(measuring.measured, checkpoint)
         if isinstance(found, Exception):
             done = Done(step, identity, fault=reason_of(found))
@@ -222,6 +219,7 @@ def analyze_with(
                 for site, one in found.figures[name].items():
                     recorder.add(site, one.values, one.picture())
                 recorder.finish(keep_pictures=True)
+                recorder.write()
             records = [record_hash(history.records[-1]) for history in histories.values()]
             content = content_of(found.rows)
             done = Done(step, identity, content, found.flaws, found.left, records)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
@@ -13,7 +12,6 @@ from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.reading import Faults, Measured, Measuring, left_notes
-from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import NoStepError
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.measure.figures import Measurement
@@ -31,19 +29,15 @@ class Look:
     """By the name of the table that it was measured with."""
 
 
-def models_without_steps(paths: Iterable[Path]) -> list[Checkpoint]:
-    """The checkpoints in `paths` where none tells a step, and one can be read; else none.
-
-    Raises:
-        FileNotFoundError, ValueError: as `find_checkpoints` does.
-    """
-    found, is_one_readable = find_checkpoints(paths), False
-    for checkpoint in found:
+def are_without_steps(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether no checkpoint tells a step, and one can be read."""
+    is_one_readable = False
+    for checkpoint in checkpoints:
         step = attempted(checkpoint.step)
         if isinstance(step, int):  # the others need not be opened for this
-            return []
+            return False
         is_one_readable |= isinstance(step, NoStepError)
-    return found if is_one_readable else []
+    return is_one_readable
 
 
 def look_at(

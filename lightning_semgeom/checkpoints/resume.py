@@ -25,7 +25,15 @@ from lightning_semgeom.checkpoints.hidden import HiddenStates
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import put_aside
 from lightning_semgeom.record.record import Record
-from lightning_semgeom.stores import absolute, state_of
+from lightning_semgeom.stores import (
+    absolute,
+    folder_text,
+    is_there,
+    make_folder,
+    read,
+    state_of,
+    write_at_once,
+)
 
 FILE_NAME = "analysis.json"
 
@@ -134,21 +142,19 @@ class Progress:
         """Put all into the file at once: a crash leaves the old one or the new one."""
         if not self._folders:
             return
-        whole = self._file.with_suffix(".tmp")
-        whole.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         said = {"fingerprint": self._fingerprint, "done": [asdict(one) for one in self.done]}
-        whole.write_text(json.dumps(said), encoding="utf-8")
-        whole.replace(self._file)
+        write_at_once(self._file, json.dumps(said).encode())
 
     @property
     def _file(self) -> Path:
         return next(iter(self._folders.values())) / FILE_NAME
 
     def _stored(self) -> list[Done]:
-        if not self._folders or not self._file.is_file():
+        if not self._folders or not is_there(self._file):
             return []
         try:
-            said = json.loads(self._file.read_text(encoding="utf-8"))
+            said = json.loads(read(self._file))
             same = said["fingerprint"] == self._fingerprint
             return [Done(**one) for one in said["done"]] if same else []
         except (ValueError, KeyError, TypeError):  # not ours, or of another version
@@ -190,10 +196,8 @@ def _cut(whole: History, count: int, folder: Path, is_lost: bool) -> History:
     for record in whole.records[:count]:
         history.append(record)
     if is_lost:
-        before = {*folder.glob("earlier.*")}
-        put_aside(folder)
-        (aside,) = {*folder.glob("earlier.*")} - before
+        aside = put_aside(folder)
         # As where a run goes on in another folder: its pictures are copied.
-        history.load_state_dict({**history.state_dict(), "folder": str(aside)})
+        history.load_state_dict({**history.state_dict(), "folder": folder_text(aside)})
     history.open(folder)
     return history

@@ -8,21 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.given import GivenSteps
-from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.faults import attempted
-
-
-def stages_in(paths: Sequence[Path], steps: Mapping[str, int]) -> list[str]:
-    """The names of the stages in `paths` that are runs of their own; empty: all is one run.
-
-    Raises:
-        FileNotFoundError, ValueError: as `find_checkpoints` does.
-    """
-    return [*restarted_stages(find_checkpoints(paths), GivenSteps(steps))]
 
 
 def restarted_stages(

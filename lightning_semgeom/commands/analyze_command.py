@@ -15,6 +15,7 @@ from lightning_semgeom.stores import is_in_store, place
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
     from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+    from lightning_semgeom.checkpoints.given import GivenSteps
     from lightning_semgeom.checkpoints.hidden import HiddenAsked
 
 _CONTEXT, _BATCHES = 256, 8
@@ -49,7 +50,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="PATH",
-        type=Path,
+        type=place,
         help="tokenizer.json of the model, or the folder that has it",
     )
     parser.add_argument(
@@ -94,7 +95,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--text",
         metavar="FILE",
-        type=Path,
+        type=place,
         help="measure the hidden states of this text, too: it goes through the model of each "
         "checkpoint, whole folders of save_pretrained with a config.json; needs --tokenizer",
     )
@@ -122,9 +123,9 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        type=Path,
-        help="where results go (default: semgeom_analysis in the first RUN, or beside it; "
-        "here, where that is in a store)",
+        type=place,
+        help="where results go, here or in a store (default: semgeom_analysis in the first RUN, "
+        "or beside it; in the working directory, where that is in a store)",
     )
 
 
@@ -137,7 +138,9 @@ def _analyze(chosen: argparse.Namespace) -> int:
     check_analyze(chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out)
     check_text(chosen.text, chosen.tokenizer, chosen.hidden, chosen.context, chosen.batches)
     steps = given_steps(chosen.step_of)
-    from lightning_semgeom.checkpoints.looks import models_without_steps
+    from lightning_semgeom.checkpoints.given import GivenSteps
+    from lightning_semgeom.checkpoints.looks import are_without_steps
+    from lightning_semgeom.checkpoints.runs import find_checkpoints
     from lightning_semgeom.commands.analyze import attributes_of, tokenizer_at, tokens_of
 
     tokenizer = tokenizer_at(chosen.tokenizer)
@@ -147,47 +150,47 @@ def _analyze(chosen: argparse.Namespace) -> int:
     warn(warning.message for warning in told)
     if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
-    models = [] if steps else models_without_steps(chosen.paths)
-    asked = None if chosen.text is None else _hidden(chosen, tokenizer, models)
-    if models:
-        return _look(models, table, tokens_of(tokenizer, table), chosen.tensor, out, asked)
-    return _follow(table, chosen, out, steps, asked)
+    found, given = find_checkpoints(chosen.paths), GivenSteps(steps)
+    given.check_known(found)
+    asked = None if chosen.text is None else _hidden(chosen, tokenizer, found)
+    if not steps and are_without_steps(found):
+        return _look(found, table, tokens_of(tokenizer, table), chosen.tensor, out, asked)
+    return _follow(found, table, chosen.tensor, out, given, asked)
 
 
-def _hidden(chosen: argparse.Namespace, tokenizer: Any, models: list[Checkpoint]) -> HiddenAsked:
+def _hidden(chosen: argparse.Namespace, tokenizer: Any, found: list[Checkpoint]) -> HiddenAsked:
     """The hidden states of the text."""
-    from lightning_semgeom.checkpoints.runs import find_checkpoints
     from lightning_semgeom.commands.hidden import TextChosen, hidden_of
 
     context, batches = chosen.context or _CONTEXT, chosen.batches or _BATCHES
     text = TextChosen(chosen.text, chosen.hidden, context, batches)
-    asked, notes = hidden_of(text, tokenizer, models or find_checkpoints(chosen.paths))
+    asked, notes = hidden_of(text, tokenizer, found)
     warn(notes)
     return asked
 
 
 def _follow(
+    found: list[Checkpoint],
     table: AttributeTable,
-    chosen: argparse.Namespace,
+    tensor: str | None,
     out: Path,
-    steps: dict[str, int],
+    given: GivenSteps,
     asked: HiddenAsked | None,
 ) -> int:
     """Measure the checkpoints of a run, or of each stage that counts its steps anew."""
-    from lightning_semgeom.checkpoints.stages import stages_in
+    from lightning_semgeom.checkpoints.stages import restarted_stages
     from lightning_semgeom.commands.analyze import run_analysis, write_page
 
     folders: list[Path] = []
     has_faults = False
-    stages: list[str | None] = [*stages_in(chosen.paths, steps)]
-    for stage in stages or [None]:
+    stages = restarted_stages(found, given)
+    runs: list[tuple[str | None, list[Checkpoint]]] = [*stages.items()] or [(None, found)]
+    for stage, checkpoints in runs:
         folder = out if stage is None else out / stage.replace("/", "_")
         try:
-            run = run_analysis(
-                chosen.paths, table, chosen.tensor, folder, steps, stage, asked, _tell_cost
-            )
+            run = run_analysis(checkpoints, table, tensor, folder, given, asked, _tell_cost)
         except ValueError as fault:
-            if stage is None or (stage == stages[-1] and not folders):
+            if stage == runs[-1][0] and not folders:
                 raise
             warn([f"{stage}: {fault}"])  # the other stages go on
             has_faults = True

@@ -16,7 +16,7 @@ from lightning_semgeom.checkpoints import paths as checkpoints
 from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
-from lightning_semgeom.stores import is_in_store
+from lightning_semgeom.stores import is_in_store, is_there
 
 VOCABULARY = ("surface", "python", "wordnet")
 """What stands for a file of attributes where a tokenizer is given."""
@@ -160,6 +160,9 @@ def check_workspace(folder: Path | None, name: str) -> None:
 
 
 def _check_out_folder(out: Path) -> None:
+    if is_in_store(out):
+        is_there(out)  # raises where the store is away: better now than after an hour
+        return
     there = next((path for path in (out, *out.parents) if path.exists()), out)
     if there.exists() and not there.is_dir():
         raise NotADirectoryError(f"--out: '{there}' is a file; expected a folder, new or not.")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import nn
@@ -85,9 +86,12 @@ class Built:
         from transformers import AutoConfig
 
         try:
-            return AutoConfig.from_pretrained(
-                self.folder, local_files_only=True, trust_remote_code=False
-            )
+            # By way of a file of this machine: the folder may be in a store.
+            with TemporaryDirectory() as here:
+                (Path(here) / CONFIG).write_text(json.dumps(self.config), encoding="utf-8")
+                return AutoConfig.from_pretrained(
+                    here, local_files_only=True, trust_remote_code=False
+                )
         except (ValueError, OSError) as fault:
             raise ValueError(f"--text: '{self.folder / CONFIG}' cannot be used: {fault}") from None
 

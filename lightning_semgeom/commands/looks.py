@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 
 from lightning_semgeom.attributes.table import AttributeTable
@@ -20,6 +21,7 @@ from lightning_semgeom.show.moment import MOMENT_HEADER, moment_cells, moment_se
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from lightning_semgeom.show.summary import text_table
+from lightning_semgeom.stores import write
 
 _MOST_VALUES = 20  # of which the nearest tokens are printed; the file has all
 _NEAREST = 8
@@ -108,12 +110,13 @@ def _write_directions(
     rows, _ = look.snapshots[NAME].rows(site)
     found = directions(rows, table, tokens, nearest=_NEAREST)
     ordered = sorted(found.items(), key=lambda item: -item[1].explained)
-    with file.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(["attribute", "value", "explained", "nearest"])
-        for (attribute, value), direction in ordered:
-            near = " | ".join(direction.nearest)
-            writer.writerow([attribute, value, f"{direction.explained:.6f}", near])
+    lines = StringIO(newline="")
+    writer = csv.writer(lines)
+    writer.writerow(["attribute", "value", "explained", "nearest"])
+    for (attribute, value), direction in ordered:
+        near = " | ".join(direction.nearest)
+        writer.writerow([attribute, value, f"{direction.explained:.6f}", near])
+    write(file, lines.getvalue().encode())
     if tokens is None:
         return []
     return [

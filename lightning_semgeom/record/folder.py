@@ -48,9 +48,10 @@ class HistoryFolder:
             OSError: if it cannot be written.
         """
         self._prepare(records)
+        records = [*records]  # there may be more before this is done
         # A write that fails half way must not be appended to.
         is_stale, self._is_stale = self._is_stale, True
-        if is_stale:
+        if is_stale or not self._file.is_as_written():
             self._file.write(records)
         else:
             for record in records[self._written :]:

@@ -79,9 +79,13 @@ class History:
         Raises:
             OSError: if the folder cannot be written; it is tried again with the next record.
         """
+        self.aim(folder)
+        self.write()
+
+    def aim(self, folder: Path) -> None:
+        """Have the next `write` open `folder`."""
         self.folder = folder
         self._files = HistoryFolder(folder, not self._records, self._came_from)
-        self.write()
 
     def append(self, record: Record | Snapshot, step: int | None = None) -> None:
         """Add a record, to the file too where one is open.

@@ -13,7 +13,15 @@ from pathlib import Path
 from lightning_semgeom.record.lines import LineReader, LineWriter
 from lightning_semgeom.record.places import FILE_NAME, next_part, parts_of
 from lightning_semgeom.record.record import Record
-from lightning_semgeom.stores import as_away, is_in_store, is_there, read, remove, write
+from lightning_semgeom.stores import (
+    as_away,
+    is_in_store,
+    is_there,
+    read,
+    remove,
+    write,
+    write_at_once,
+)
 
 PART_RECORDS = 64
 """Records of a part, so that no write grows with the run."""
@@ -30,6 +38,7 @@ class HistoryFile:
         self._file = folder / FILE_NAME
         self._writer = LineWriter()
         self._appends = True
+        self._size: int | None = None  # where it was written here
         # What is known of the last part, where all of it was written here.
         self._part: Path | None = None
         self._lines: list[str] = []
@@ -41,19 +50,25 @@ class HistoryFile:
             remove(part)
         self._writer = LineWriter()
         lines = [*map(self._writer.line, records)]
-        if is_in_store(self._file):
-            write(self._file, "".join(lines).encode())
-        else:
-            whole = self._file.with_suffix(".tmp")
-            whole.write_text("".join(lines), encoding="utf-8")
-            whole.replace(self._file)
+        write_at_once(self._file, "".join(lines).encode())
         self._part, self._lines = self._file, lines
+        self._size = len("".join(lines).encode())
+
+    def is_as_written(self) -> bool:
+        """Whether a file in a store is what was written last.
+
+        An earlier write that its client has given up may reach the store after a later one.
+        """
+        if self._size is None or not self._appends or not is_in_store(self._file):
+            return True
+        return is_there(self._file) and self._file.stat().st_size == self._size
 
     def append(self, record: Record) -> None:
         """Add the line of a record."""
         line = self._writer.line(record)
         if self._appends and self._append(line):
             self._part, self._lines = None, []
+            self._size = None if self._size is None else self._size + len(line.encode())
             return
         if self._part is None or len(self._lines) >= PART_RECORDS:
             self._part, self._lines = next_part(self._file), []

@@ -47,16 +47,17 @@ def own_folder(folder: Path, name: str) -> Path:
     return own if is_there(own) and own.is_dir() else folder
 
 
-def put_aside(folder: Path) -> None:
-    """Move the history of another run, and its pictures, out of the way."""
+def put_aside(folder: Path) -> Path:
+    """Move the history of another run, if there is one, and its pictures to where they are then."""
     if not is_there(folder / FILE_NAME):
-        return
+        return folder
     aside = next(path for n in count(1) if not is_there(path := folder / f"earlier.{n}"))
     make_folder(aside)
     # The file last: as long as it is there, the rest is still put aside after an outage.
     for path in (folder / PICTURE_FOLDER, *reversed(parts_of(folder / FILE_NAME))):
         if is_there(path):
             move(path, aside / path.name)
+    return aside
 
 
 def without_common_start(paths: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -53,7 +53,7 @@ class Recorder:
         self.pictures: dict[str, SitePicture] = {}
         self.new_peaks: dict[str, int] = {}
         self.new_collapses: list[tuple[str, str]] = []
-        self._missed: dict[tuple[int, str], SitePicture] = {}
+        self._unwritten: dict[tuple[int, str], SitePicture] = {}
         self._monitored: dict[str, float] = {}
         self._top_asymmetry = -inf
         self._asymmetry_step: int | None = None
@@ -126,20 +126,17 @@ class Recorder:
         return {key: value for key, value in monitored.items() if not isnan(value)}
 
     def finish(self, keep_pictures: bool) -> None:
-        """End the record.
+        """End the record, in memory; `write` brings it into the history's folder.
 
         Args:
             keep_pictures: whether to write its pictures; one that may turn out to be the peak's is
                 written anyway.
-
-        Raises:
-            OSError: if the history's folder cannot be written; the record is in memory even then.
         """
         step, self.step = self.begun_step, None
         self.values |= self._milestones()
         peaks = {site for site in self.pictures if self.mean_phases[site].top_step == step}
         self.history.keep(Record(step, self.values))
-        self._write(step, self.pictures if keep_pictures else peaks)
+        self._keep_for_writing(step, self.pictures if keep_pictures else peaks)
 
     def _milestones(self) -> dict[str, float]:
         """What is known of the phases, also of sites that this record has no figures of."""
@@ -155,29 +152,34 @@ class Recorder:
         return known
 
     def keep_pictures(self) -> None:
-        """Write the pictures of the last record after all.
+        """Have the next `write` write the pictures of the last record after all."""
+        self._keep_for_writing(self.history.records[-1].step, self.pictures)
+
+    def _keep_for_writing(self, step: int, sites: Iterable[str]) -> None:
+        if self.history.folder is None:
+            return
+        new = {(step, site): self.pictures[site] for site in sites}
+        # A new one waits for none that cannot be written. In another thread `write` may be at work:
+        # what it has just written may then be written again, and nothing is lost.
+        self._unwritten = dict([*(new | self._unwritten).items()][: MOST_MISSED + len(new)])
+
+    def write(self) -> None:
+        """Bring into the history's folder what it lacks.
 
         Raises:
-            OSError: if the history's folder cannot be written.
+            OSError: if it cannot be written; the next call tries again.
         """
-        self._write(self.history.records[-1].step, self.pictures)
-
-    def _write(self, step: int, sites: Iterable[str]) -> None:
-        """Write the record of `step`, the pictures of `sites`, and what could not be written."""
-        new = {(step, site): self.pictures[site] for site in sites}
-        self._missed = new | self._missed  # a new one waits for none that cannot be written
         # Pictures first: a record on disk names none that is not there.
         fault = attempted(self._save_pictures)
-        self._missed = dict([*self._missed.items()][:MOST_MISSED])
         if not isinstance(fault, AwayError):  # else one more wait for nothing
             self.history.write()
         if fault is not None:
             raise fault
 
     def _save_pictures(self) -> None:
-        for (step, site), picture in [*self._missed.items()]:
+        for (step, site), picture in [*self._unwritten.items()]:
             self.history.save_picture(step, site, picture)
-            del self._missed[step, site]
+            self._unwritten.pop((step, site), None)
 
     def state_dict(self) -> dict[str, Any]:
         """History and phases, as tensors and Python scalars; a record at work is left out."""

@@ -207,6 +207,7 @@ class Snapshot:
         for site, one in self.found.items():
             recorder.add(site, one.values, one.picture)
         recorder.finish(keep_pictures=True)
+        recorder.write()
 
     def _check_alike(self, pairs: list[tuple[str, str]], is_of_name: bool) -> None:
         own = [(site, name) for site in self.found for name in self.attributes]

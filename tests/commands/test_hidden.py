@@ -2,6 +2,7 @@
 
 import json
 
+import fsspec
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -257,6 +258,42 @@ def test_fewer_contexts_than_asked_for_are_a_note(tmp_path, asked, capsys):
     saved(tmp_path / "run")
     assert analyzed(tmp_path / "run", **{**asked, "--batches": 400}) == 0
     assert "of the 1600 contexts of 8 tokens" in capsys.readouterr().err
+
+
+def test_run_text_tokenizer_and_results_may_be_in_a_store(tmp_path, asked, capsys):
+    saved(tmp_path / "run")
+    assert analyzed(tmp_path / "run", **asked) == 0
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    store.put(str(tmp_path), "memory://a", recursive=True)
+    store.rm("memory://a/out", recursive=True)
+    there = {"--tokenizer": "tokenizer.json", "--text": "prose.txt", "--out": "out"}
+    there = {option: f"memory://a/{name}" for option, name in there.items()}
+    for _ in range(2):
+        assert analyzed("memory://a/run", **{**asked, **there}) == 0
+    out = tmp_path / "out"
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files >= {"layers.png", "timeline.png", "report.html"}
+    found = {name.removeprefix("/a/out/") for name in store.find("memory://a/out")}
+    assert found == files  # the second time all was done
+    assert store.cat_file("memory://a/out/layers.png")[:4] == b"\x89PNG"
+    here, away = History.load(tmp_path / "out/semgeom"), History.load("memory://a/out/semgeom")
+    assert repr([dict(r.values) for r in away]) == repr([dict(r.values) for r in here])
+    asked |= {"--attributes": tmp_path / "other.csv", **there}
+    asked["--attributes"].write_text("id,kind\n" + "".join(f"{i},{i % 2}\n" for i in range(512)))
+    assert analyzed("memory://a/run", **asked) == 0
+    assert len(History.load("memory://a/out/semgeom/earlier.1")) == 2
+
+
+def test_a_final_model_in_a_store_is_looked_at_there(tmp_path, asked, capsys):
+    saved(tmp_path / "run", steps=(0,))
+    (tmp_path / "run/step-0").rename(tmp_path / "run/final")
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    store.put(str(tmp_path / "run"), "memory://a/run", recursive=True)
+    assert analyzed("memory://a/run", **{**asked, "--out": "memory://a/out"}) == 0
+    found = {name.removeprefix("/a/out/") for name in store.find("memory://a/out")}
+    assert {"report.html", "final/directions.csv", "final/semgeom/history.jsonl"} <= found
 
 
 def test_of_a_long_text_the_start_alone_is_read_and_the_tokenizer_is_as_before(tmp_path):

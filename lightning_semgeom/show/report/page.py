@@ -25,7 +25,7 @@ from lightning_semgeom.show.report.runs import RunFiles
 from lightning_semgeom.show.report.timelines import timelines
 from lightning_semgeom.show.report.words import moment_section, phase_sections, sentences
 from lightning_semgeom.show.summary import known_gaps
-from lightning_semgeom.stores import is_there
+from lightning_semgeom.stores import is_there, write
 
 _MOST_PICTURES = 40  # of a site: 1 MB at 96 lines
 _SCALE = 10_000  # cosines travel as integers of 16 bits
@@ -68,7 +68,7 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
         plotly=get_plotlyjs(),
         script=source.joinpath("page.js").read_text(encoding="utf-8"),
     )
-    out.write_text(html, encoding="utf-8")
+    write(out, html.encode())
 
 
 def _json(data: Any) -> str:
