@@ -10,7 +10,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 
-from lightning_semgeom.attributes.codes import fingerprint
+from lightning_semgeom.attributes.codes import fingerprints
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.calls import PredictCalls
@@ -109,10 +109,7 @@ class Run:
 
     @cached_property
     def _fingerprints(self) -> dict[str, int]:
-        """Of each attribute a number that tells its rows and values from others."""
-        table = self._table
-        columns = zip(table.names, table.codes.T, table.values, strict=True)
-        return {name: fingerprint(codes, values) for name, codes, values in columns}
+        return fingerprints(self._table.names, self._table.codes, self._table.values)
 
     def say(self, text: str) -> None:
         """Tell the user something, from one process."""
@@ -195,16 +192,14 @@ class Run:
         for note in self._capture.notes():
             self.say(f"{note}.")
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            self._faults.write("history", None, partial(self._open_history, trainer, folder))
+            aim = self.recorder.history.aim
+            self._faults.write("history", None, lambda: aim(run_folder(trainer) / folder))
+            self._write_history(None)
             self._faults.write("loggers", None, partial(self._dashboard.open, trainer.loggers))
 
-    def _open_history(self, trainer: pl.Trainer, folder: str) -> None:
-        self.recorder.history.aim(run_folder(trainer) / folder)
-        self._beside.do(self.recorder.history.folder, self.recorder.write)
-
-    def _write_history(self, step: int | None) -> None:
-        work = partial(self._beside.do, self.recorder.history.folder, self.recorder.write)
-        self._faults.write("history", step, work)
+    def _write_history(self, step: int | None, do: Callable[..., object] | None = None) -> None:
+        do, history = do or self._beside.do, self.recorder.history
+        self._faults.write("history", step, partial(do, history.folder, self.recorder.write))
 
     def end(self, trainer: pl.Trainer, model: pl.LightningModule, averaged_by: str | None) -> None:
         """Take the last record, and show what the run ended with.
@@ -233,8 +228,7 @@ class Run:
             self._faults.write("pictures", last, partial(self._dashboard.order, True, True))
         for drawn in self._dashboard.rest():
             self._send(loggers, drawn)
-        folder, write = self.recorder.history.folder, self.recorder.write
-        self._faults.write("history", step, partial(self._beside.do_at_last, folder, write))
+        self._write_history(step, self._beside.do_at_last)
         self.agree()
 
     def send_drawn(self, loggers: Iterable[Logger]) -> None:
@@ -245,7 +239,7 @@ class Run:
         if isinstance(drawn, Exception):
             self._faults.fail("pictures", self.recorded_step, drawn)
         elif drawn is not None:
-            self._log(loggers, drawn.step, log_pictures, drawn)
+            self._log(loggers, drawn.step, log_pictures, drawn, self._beside)
 
     def _log(
         self, loggers: Iterable[Logger], step: int, log: Callable[..., None], *what: Any

@@ -50,16 +50,17 @@ class Beside:
         self._begin(work)
         if failed is not None:
             raise failed
-        return self._awaited(path)
+        answer: Answer = self._awaited(path)
+        return answer
 
     def do_at_last(self, path: Path | None, work: Callable[[], object]) -> None:
-        """Do `work` once more if the last one is not over or failed, and wait for both.
+        """Do `work`, which brings what was missed, after what is under way; wait for both.
 
         Raises:
             AwayError: if one of them is not done in time.
             Exception: what `work` raises.
         """
-        if path is None or (self._is_over.is_set() and not isinstance(self._outcome, Exception)):
+        if path is None or not is_in_store(path):
             return
         self._wait(path)
         self._begin(work)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_semgeom.record.beside import Beside
 from lightning_semgeom.stores import make_folder, place, write
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def sender_beside(logger: Any) -> Sender | None:
     return None
 
 
-def log_pictures(logger: Any, ready: Ready) -> None:
+def log_pictures(logger: Any, ready: Ready, beside: Beside) -> None:
     """Send what no thread beside has sent: to W&B the pictures of a record in one row."""
     kind = kind_of(logger)
     if kind == "WandbLogger" and ready.is_whole:
@@ -61,7 +62,8 @@ def log_pictures(logger: Any, ready: Ready) -> None:
         logger.log_metrics(images, step=ready.step)
     elif kind in _SENDERS and not ready.is_whole:
         for key, drawn in ready.pictures.items():
-            _SENDERS[kind](logger, key, drawn, ready.step)
+            send = partial(_SENDERS[kind], logger, key, drawn, ready.step)
+            beside.do(place(logger.log_dir) if kind == "CSVLogger" else None, send)
 
 
 def takes_pictures(loggers: Iterable[Logger]) -> bool:
