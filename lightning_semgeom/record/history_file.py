@@ -15,6 +15,7 @@ from lightning_semgeom.record.places import FILE_NAME, next_part, parts_of
 from lightning_semgeom.record.record import Record
 from lightning_semgeom.stores import (
     as_away,
+    forget_listings,
     is_in_store,
     is_there,
     read,
@@ -61,7 +62,12 @@ class HistoryFile:
         """
         if self._size is None or not self._appends or not is_in_store(self._file):
             return True
-        return is_there(self._file) and self._file.stat().st_size == self._size
+        forget_listings(self._file)
+        try:
+            with as_away(self._file):
+                return self._file.stat().st_size == self._size
+        except FileNotFoundError:
+            return False
 
     def append(self, record: Record) -> None:
         """Add the line of a record."""
@@ -80,7 +86,7 @@ class HistoryFile:
     def _append(self, line: str) -> bool:
         """Add a line to the file, if what holds it can append; some stores refuse."""
         # A file that s3fs fails to open is closed by the garbage collector, which waits and prints.
-        if is_in_store(self._file) and not is_there(self._file):
+        if is_in_store(self._file) and self._size is None and not is_there(self._file):
             raise FileNotFoundError(f"the history '{self._file}' is gone.")
         with as_away(self._file):
             try:

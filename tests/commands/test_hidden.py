@@ -283,6 +283,18 @@ def test_run_text_tokenizer_and_results_may_be_in_a_store(tmp_path, asked, capsy
     assert len(History.load("memory://a/out/semgeom/earlier.1")) == 2
 
 
+def test_stages_that_count_anew_have_their_hidden_states_each(tmp_path, asked, capsys):
+    for stage in ("stage1", "stage2"):
+        for step, model in {n: built("gpt2", n) for n in (0, 5)}.items():
+            model.save_pretrained(tmp_path / f"run/{stage}-step-{step}")
+    assert analyzed(tmp_path / "run", **asked) == 0
+    for stage in ("stage1", "stage2"):
+        history = History.load(tmp_path / "out" / stage / "semgeom")
+        assert [record.step for record in history] == [0, 5]
+        assert len(history.sites) == 3
+        assert (tmp_path / "out" / stage / "layers.png").is_file()
+
+
 def test_a_final_model_in_a_store_is_looked_at_there(tmp_path, asked, capsys):
     saved(tmp_path / "run", steps=(0,))
     (tmp_path / "run/step-0").rename(tmp_path / "run/final")

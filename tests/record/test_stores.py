@@ -127,6 +127,20 @@ def test_where_a_store_does_not_append_parts_are_written_whole(memory):
     assert [r.step for r in History.load("memory://b")] == [*range(152)]
 
 
+def test_an_earlier_write_that_arrives_after_later_ones_loses_none_of_them(memory):
+    history = grown("memory://b", range(3))
+    file = place("memory://b/history.jsonl")
+    late = file.read_bytes()
+    for step in (3, 4):
+        history.append(record(step))
+    file.write_bytes(late)
+    history.append(record(5))
+    assert [r.step for r in History.load("memory://b")] == [*range(6)]
+    file.unlink()
+    history.append(record(6))
+    assert [r.step for r in History.load("memory://b")] == [*range(7)]
+
+
 def test_parts_are_cut_back_and_put_aside_with_their_history(memory):
     memory.appends = False
     state = grown("memory://b", range(100)).state_dict()
