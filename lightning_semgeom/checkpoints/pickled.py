@@ -75,9 +75,8 @@ def parallel_parts(path: Path) -> int | None:
 
 
 def _load(path: Path) -> Any:
-    raise_if_unreadable(path)
-    start = read_range(path, 0, len(_BEFORE_ZIP))
-    if start == _BEFORE_ZIP:
+    start = raise_if_unreadable(path)
+    if start.startswith(_BEFORE_ZIP):
         raise CheckpointError(
             "it has the format of torch before 1.6, of which nothing can be read without all the "
             "rest. Save it anew: torch.save(torch.load(path, weights_only=True), path)."

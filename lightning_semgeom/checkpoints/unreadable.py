@@ -26,8 +26,11 @@ def finished_name(path: Path) -> str:
     return path.stem if unfinished else path.name
 
 
-def raise_if_unreadable(path: Path) -> None:
+def raise_if_unreadable(path: Path) -> bytes:
     """Tell what a file is that no reader of checkpoints can read, and what to do.
+
+    Returns:
+        The first bytes of one that a reader may know.
 
     Raises:
         CheckpointError: if it is no file, a download that has not ended, empty, a pointer of Git
@@ -63,6 +66,7 @@ def raise_if_unreadable(path: Path) -> None:
             "it is a web page, as a server answers instead of a file that is not there or not "
             "free. Download the file itself."
         )
+    return start
 
 
 def raise_if_part_unreadable(file: Path) -> None:

@@ -8,13 +8,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_semgeom.commands.arguments import check_analyze, given_steps, positive
+from lightning_semgeom.commands.arguments import check_analyze, check_text, given_steps, positive
 from lightning_semgeom.commands.telling import tell, warn
 from lightning_semgeom.stores import is_in_store, place
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
     from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+    from lightning_semgeom.checkpoints.given import GivenSteps
+    from lightning_semgeom.checkpoints.hidden import HiddenAsked
+
+_CONTEXT, _BATCHES = 256, 8
 
 
 def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
@@ -46,7 +50,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="PATH",
-        type=Path,
+        type=place,
         help="tokenizer.json of the model, or the folder that has it",
     )
     parser.add_argument(
@@ -89,11 +93,39 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         help="the weight to look at (default: the head, or the input embedding it is tied to)",
     )
     parser.add_argument(
+        "--text",
+        metavar="FILE",
+        type=place,
+        help="measure the hidden states of this text, too: it goes through the model of each "
+        "checkpoint, whole folders of save_pretrained with a config.json; needs --tokenizer",
+    )
+    parser.add_argument(
+        "--hidden",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="modules whose outputs are measured, as 'model.layers.*'; may be given again "
+        "(default: all layers)",
+    )
+    parser.add_argument(
+        "--context",
+        metavar="TOKENS",
+        type=positive,
+        help=f"length of the pieces that the text is cut into (default: {_CONTEXT})",
+    )
+    parser.add_argument(
+        "--batches",
+        metavar="NUMBER",
+        type=positive,
+        help=f"most batches of 4 contexts (default: {_BATCHES}, which are 8192 positions with "
+        f"{_CONTEXT} tokens; more positions than that are not measured)",
+    )
+    parser.add_argument(
         "--out",
         metavar="FOLDER",
-        type=Path,
-        help="where results go (default: semgeom_analysis in the first RUN, or beside it; "
-        "here, where that is in a store)",
+        type=place,
+        help="where results go, here or in a store (default: semgeom_analysis in the first RUN, "
+        "or beside it; in the working directory, where that is in a store)",
     )
 
 
@@ -104,8 +136,11 @@ def _analyze(chosen: argparse.Namespace) -> int:
     cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
     named, wordnet = chosen.attributes, chosen.wordnet
     check_analyze(chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out)
+    check_text(chosen.text, chosen.tokenizer, chosen.hidden, chosen.context, chosen.batches)
     steps = given_steps(chosen.step_of)
-    from lightning_semgeom.checkpoints.looks import models_without_steps
+    from lightning_semgeom.checkpoints.given import GivenSteps
+    from lightning_semgeom.checkpoints.looks import are_without_steps
+    from lightning_semgeom.checkpoints.runs import find_checkpoints
     from lightning_semgeom.commands.analyze import attributes_of, tokenizer_at, tokens_of
 
     tokenizer = tokenizer_at(chosen.tokenizer)
@@ -115,28 +150,47 @@ def _analyze(chosen: argparse.Namespace) -> int:
     warn(warning.message for warning in told)
     if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
-    models = [] if steps else models_without_steps(chosen.paths)
-    if models:
-        return _look(models, table, tokens_of(tokenizer, table), chosen.tensor, out)
-    return _follow(table, chosen, out, steps)
+    found, given = find_checkpoints(chosen.paths), GivenSteps(steps)
+    given.check_known(found)
+    asked = None if chosen.text is None else _hidden(chosen, tokenizer, found)
+    if not steps and are_without_steps(found):
+        return _look(found, table, tokens_of(tokenizer, table), chosen.tensor, out, asked)
+    return _follow(found, table, chosen.tensor, out, given, asked)
+
+
+def _hidden(chosen: argparse.Namespace, tokenizer: Any, found: list[Checkpoint]) -> HiddenAsked:
+    """The hidden states of the text."""
+    from lightning_semgeom.commands.hidden import TextChosen, hidden_of
+
+    context, batches = chosen.context or _CONTEXT, chosen.batches or _BATCHES
+    text = TextChosen(chosen.text, chosen.hidden, context, batches)
+    asked, notes = hidden_of(text, tokenizer, found)
+    warn(notes)
+    return asked
 
 
 def _follow(
-    table: AttributeTable, chosen: argparse.Namespace, out: Path, steps: dict[str, int]
+    found: list[Checkpoint],
+    table: AttributeTable,
+    tensor: str | None,
+    out: Path,
+    given: GivenSteps,
+    asked: HiddenAsked | None,
 ) -> int:
     """Measure the checkpoints of a run, or of each stage that counts its steps anew."""
-    from lightning_semgeom.checkpoints.stages import stages_in
+    from lightning_semgeom.checkpoints.stages import restarted_stages
     from lightning_semgeom.commands.analyze import run_analysis, write_page
 
     folders: list[Path] = []
     has_faults = False
-    stages: list[str | None] = [*stages_in(chosen.paths, steps)]
-    for stage in stages or [None]:
+    stages = restarted_stages(found, given)
+    runs: list[tuple[str | None, list[Checkpoint]]] = [*stages.items()] or [(None, found)]
+    for stage, checkpoints in runs:
         folder = out if stage is None else out / stage.replace("/", "_")
         try:
-            run = run_analysis(chosen.paths, table, chosen.tensor, folder, steps, stage)
+            run = run_analysis(checkpoints, table, tensor, folder, given, asked, _tell_cost)
         except ValueError as fault:
-            if stage is None or (stage == stages[-1] and not folders):
+            if stage == runs[-1][0] and not folders:
                 raise
             warn([f"{stage}: {fault}"])  # the other stages go on
             has_faults = True
@@ -159,16 +213,21 @@ def _look(
     tokens: list[str] | None,
     tensor: str | None,
     out: Path,
+    asked: HiddenAsked | None,
 ) -> int:
     """Measure models that tell no step, each on its own."""
     from lightning_semgeom.commands.looks import run_looks, words
 
-    looks, faults = run_looks(models, table, tensor, out, tokens)
+    looks, faults = run_looks(models, table, tensor, out, tokens, asked, _tell_cost)
     warn(faults)
     print(f"\n{words(looks)}\n")
     print(f"Histories, pictures and directions: {', '.join(str(look.folder) for look in looks)}")
     print(f"Open in a browser: {out / 'report.html'}")
     return 1 if faults else 0
+
+
+def _tell_cost(line: str) -> None:
+    warn([line])
 
 
 _ANALYZE = """\
@@ -179,7 +238,11 @@ torch.distributed.checkpoint, safetensors, folders of save_pretrained and files
 of torch.save; of each one tensor alone, and never by running code in it.
 The step stands in a name (step-10, step=10, checkpoint-10), or inside. Models
 that tell no step are each measured on their own: figures, the control, and the
-tokens nearest to the direction of each value."""
+tokens nearest to the direction of each value.
+With --text the hidden states of that text are measured, too: the model is built
+once, and the weights of each checkpoint, which is read whole, are put into it.
+Of a model of masked tokens each seventh token is masked, and those alone are
+measured. What was interrupted goes on where it was when it is called again."""
 
 _ANALYZE_EXAMPLES = """\
 examples:
@@ -190,6 +253,8 @@ examples:
       --tokenizer pythia-70m/step0 --tensor embed_out
   lightning-semgeom analyze my-final-model --attributes surface,wordnet \\
       --tokenizer my-final-model
+  lightning-semgeom analyze pythia-70m --attributes surface \\
+      --tokenizer pythia-70m/step0 --text prose.txt --hidden 'gpt_neox.layers.*'
 
 exit status: 0; 1 if a checkpoint could not be read and was left out, each with
 one line that says why; 2 if nothing could be done."""

@@ -24,7 +24,9 @@ NEEDS = {
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
 }
-OPTIONAL = {"matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "wandb"}
+OPTIONAL = {
+    *("matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "upath", "wandb"),
+}
 WATCHED = sorted({*HEAVY, *OPTIONAL})
 
 LOOK_UP = """
@@ -93,6 +95,9 @@ WRONG = {
     "quantile must lie between 0 and 1; got 2": [*ANALYZE, "rows.csv", "--quantile", "2"],
     "threshold must be a finite number": [*ANALYZE, "rows.csv", "--threshold", "inf"],
     "no file or folder at 'none'": ["analyze", "here", "none", "--attributes", "rows.csv"],
+    "--hidden goes with --text": [*ANALYZE, "rows.csv", "--hidden", "layers.*"],
+    "--context goes with --text": [*ANALYZE, "rows.csv", "--context", "8"],
+    "give the --tokenizer of the model, too": [*ANALYZE, "rows.csv", "--text", "rows.csv"],
     "no attribute file at 'none.csv'": [*ANALYZE, "none.csv"],
     "no attribute file at 'here'": [*ANALYZE, "here"],
     "about a vocabulary: give its --tokenizer": [*ANALYZE, "surface"],
