@@ -8,9 +8,15 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_semgeom.commands.arguments import check_analyze, check_text, given_steps, positive
+from lightning_semgeom.commands.arguments import (
+    address,
+    check_analyze,
+    check_text,
+    given_steps,
+    positive,
+)
 from lightning_semgeom.commands.telling import tell, warn
-from lightning_semgeom.stores import is_in_store, place
+from lightning_semgeom.stores import is_in_store
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -34,7 +40,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "paths",
         metavar="RUN",
-        type=place,
+        type=address,
         nargs="+",
         help="a checkpoint, or a folder that is searched for them, here or in a store "
         "(s3://bucket/run); together they are one run",
@@ -50,7 +56,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="PATH",
-        type=place,
+        type=address,
         help="tokenizer.json of the model, or the folder that has it",
     )
     parser.add_argument(
@@ -95,7 +101,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--text",
         metavar="FILE",
-        type=place,
+        type=address,
         help="measure the hidden states of this text, too: it goes through the model of each "
         "checkpoint, whole folders of save_pretrained with a config.json; needs --tokenizer",
     )
@@ -123,7 +129,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        type=place,
+        type=address,
         help="where results go, here or in a store (default: semgeom_analysis in the first RUN, "
         "or beside it; in the working directory, where that is in a store)",
     )

@@ -16,7 +16,7 @@ from lightning_semgeom.checkpoints import paths as checkpoints
 from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
-from lightning_semgeom.stores import is_in_store, is_there
+from lightning_semgeom.stores import is_in_store, is_there, place
 
 VOCABULARY = ("surface", "python", "wordnet")
 """What stands for a file of attributes where a tokenizer is given."""
@@ -25,6 +25,14 @@ VOCABULARY = ("surface", "python", "wordnet")
 def attribute_parts(attributes: str) -> list[str]:
     """The files and words of `--attributes`, which commas join; a file may have one in its name."""
     return [attributes] if Path(attributes).is_file() else attributes.split(",")
+
+
+def address(text: str) -> Path:
+    """A path of this machine or of a store, for argparse."""
+    try:
+        return place(text)
+    except (ValueError, ImportError) as fault:
+        raise argparse.ArgumentTypeError(f"'{text}': {fault}") from None
 
 
 def positive(text: str) -> int:
@@ -145,11 +153,9 @@ def tokenizer_file(path: Path) -> Path:
 def check_report(folders: Sequence[Path], out: Path) -> None:
     """Raise a ValueError or an OSError for what `report` cannot take."""
     history_folders(folders)
-    if is_in_store(out):
-        raise ValueError(f"--out: '{out}' is in a store; expected a file on this machine.")
-    if out.is_dir():
+    if is_there(out) and out.is_dir():
         raise IsADirectoryError(f"--out: '{out}' is a folder; expected the name of a file.")
-    if not out.parent.is_dir():
+    if not (is_in_store(out) or out.parent.is_dir()):  # a store has no folders that would be made
         raise FileNotFoundError(f"--out: there is no folder '{out.parent}' to write the page to.")
 
 
