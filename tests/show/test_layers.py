@@ -71,7 +71,7 @@ def test_too_few_layers_and_unknown_figures_are_told():
         history(layers={}).plot_layers()
     with pytest.raises(ValueError, match=r"has 1, of the sites unembedding, hidden\.a\. Meas"):
         history(layers={"a": [1] * 4}).plot_layers()
-    with pytest.raises(KeyError, match=r"no figure 'hidden\.model\.layers\.0/gaps'"):
+    with pytest.raises(KeyError, match=r"no figure of hidden\.model\.layers\.0 'gaps'"):
         history().plot_layers("gaps")
 
 
