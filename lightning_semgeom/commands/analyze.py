@@ -11,6 +11,7 @@ from typing import Any
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
+from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
 from lightning_semgeom.show.plots import timeline
@@ -39,8 +40,9 @@ def run_analysis(
     table: AttributeTable,
     tensor: str | None,
     out: Path,
-    steps: Mapping[str, int],
+    step_of: Mapping[str, int],
     stage: str | None = None,
+    chosen: ChosenSteps | None = None,
 ) -> AnalysisRun:
     """Measure the checkpoints of a run with attributes and control, and draw what was found.
 
@@ -49,8 +51,9 @@ def run_analysis(
         table: the attributes.
         tensor: name of the weight; None: it is found.
         out: where histories and timeline go.
-        steps: as for `analyze`.
+        step_of: as for `analyze`.
         stage: which of several runs to measure.
+        chosen: which steps; None: all.
 
     Raises:
         FileNotFoundError, ValueError: as `analyze` does.
@@ -61,7 +64,7 @@ def run_analysis(
         import_module(package)  # better told now than after an hour of reading
     tables = with_control(table)
     folders = {name: out / name for name in tables}
-    found = analyze_with(paths, tables, tensor, folders, steps, stage)
+    found = analyze_with(paths, tables, tensor, folders, step_of, stage, chosen=chosen)
     history, control = (found.histories[name] for name in tables)
     run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)

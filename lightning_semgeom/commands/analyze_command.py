@@ -8,7 +8,15 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_semgeom.commands.arguments import check_analyze, given_steps, positive
+from lightning_semgeom.checkpoints.chosen import ChosenSteps
+from lightning_semgeom.checkpoints.online.addresses import is_online
+from lightning_semgeom.commands.arguments import (
+    VOCABULARY,
+    attribute_parts,
+    check_analyze,
+    given_steps,
+    positive,
+)
 from lightning_semgeom.commands.telling import tell, warn
 from lightning_semgeom.stores import is_in_store, place
 
@@ -33,7 +41,8 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         type=place,
         nargs="+",
         help="a checkpoint, or a folder that is searched for them, here or in a store "
-        "(s3://bucket/run); together they are one run",
+        "(s3://bucket/run), or a model on the Hub (hf://org/name, hf://org/name@revision, globs "
+        "in either); together they are one run",
     )
     parser.add_argument(
         "--attributes",
@@ -47,7 +56,8 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         "--tokenizer",
         metavar="PATH",
         type=Path,
-        help="tokenizer.json of the model, or the folder that has it",
+        help="tokenizer.json of the model, or the folder that has it (default: of a model on the "
+        "Hub its own)",
     )
     parser.add_argument(
         "--wordnet",
@@ -84,6 +94,12 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         "or a CSV file of names and steps; may be given again",
     )
     parser.add_argument(
+        "--steps",
+        metavar="STEPS",
+        help="which steps to measure, joined by commas: 1000 is one, 0:512 all that there are from "
+        "0 to 512, 1000:143000:10 every tenth of those that there are (default: all)",
+    )
+    parser.add_argument(
         "--tensor",
         metavar="NAME",
         help="the weight to look at (default: the head, or the input embedding it is tied to)",
@@ -103,12 +119,14 @@ def _analyze(chosen: argparse.Namespace) -> int:
     out = chosen.out or above / "semgeom_analysis"
     cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
     named, wordnet = chosen.attributes, chosen.wordnet
-    check_analyze(chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out)
+    check_analyze(
+        chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out, steps=chosen.steps
+    )
     steps = given_steps(chosen.step_of)
     from lightning_semgeom.checkpoints.looks import models_without_steps
     from lightning_semgeom.commands.analyze import attributes_of, tokenizer_at, tokens_of
 
-    tokenizer = tokenizer_at(chosen.tokenizer)
+    tokenizer = _tokenizer_online(chosen) or tokenizer_at(chosen.tokenizer)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         table = attributes_of(named, tokenizer, wordnet, chosen.min_count, **cut)
@@ -116,9 +134,32 @@ def _analyze(chosen: argparse.Namespace) -> int:
     if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
     models = [] if steps else models_without_steps(chosen.paths)
+    if models and chosen.steps is not None:
+        raise ValueError(f"--steps {chosen.steps}: '{models[0]}' tells no step.")
     if models:
         return _look(models, table, tokens_of(tokenizer, table), chosen.tensor, out)
     return _follow(table, chosen, out, steps)
+
+
+def _tokenizer_online(chosen: argparse.Namespace) -> Any:
+    """The tokenizer of a model on the Hub, where none is given; None: there is none to look for."""
+    if chosen.tokenizer is not None or not all(map(is_online, chosen.paths)):
+        return None
+    from lightning_semgeom.commands.online import tokenizer_online
+
+    try:
+        tokenizer, place = tokenizer_online(chosen.paths, _steps_chosen(chosen))
+    except (ValueError, OSError):
+        # A file of attributes may be about rows: it says itself where it needs a tokenizer.
+        if any(part in VOCABULARY for part in attribute_parts(chosen.attributes)):
+            raise
+        return None
+    warn([f"the tokenizer is that of {place}"])
+    return tokenizer
+
+
+def _steps_chosen(chosen: argparse.Namespace) -> ChosenSteps | None:
+    return None if chosen.steps is None else ChosenSteps(chosen.steps)
 
 
 def _follow(
@@ -134,7 +175,9 @@ def _follow(
     for stage in stages or [None]:
         folder = out if stage is None else out / stage.replace("/", "_")
         try:
-            run = run_analysis(chosen.paths, table, chosen.tensor, folder, steps, stage)
+            run = run_analysis(
+                chosen.paths, table, chosen.tensor, folder, steps, stage, _steps_chosen(chosen)
+            )
         except ValueError as fault:
             if stage is None or (stage == stages[-1] and not folders):
                 raise
@@ -176,7 +219,9 @@ Measure the output weight in each checkpoint of a run that is over, print when
 each attribute emerged, peaked and faded, and leave histories, a timeline and a
 report. Reads Lightning checkpoints (sharded ones, too), folders of
 torch.distributed.checkpoint, safetensors, folders of save_pretrained and files
-of torch.save; of each one tensor alone, and never by running code in it.
+of torch.save; of each one tensor alone, and never by running code in it. Of a
+model on the Hub the revisions that tell a step are measured, and of each no
+more is fetched than that tensor; what was fetched is kept.
 The step stands in a name (step-10, step=10, checkpoint-10), or inside. Models
 that tell no step are each measured on their own: figures, the control, and the
 tokens nearest to the direction of each value."""
@@ -188,6 +233,8 @@ examples:
       --tokenizer out/checkpoint-500
   lightning-semgeom analyze pythia-70m --attributes surface \\
       --tokenizer pythia-70m/step0 --tensor embed_out
+  lightning-semgeom analyze hf://EleutherAI/pythia-70m --attributes surface \\
+      --steps 0:512,1000:143000:10
   lightning-semgeom analyze my-final-model --attributes surface,wordnet \\
       --tokenizer my-final-model
 

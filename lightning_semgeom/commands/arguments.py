@@ -13,6 +13,8 @@ from pathlib import Path
 from lightning_semgeom.attributes import delimited
 from lightning_semgeom.attributes.numbers import Cut
 from lightning_semgeom.checkpoints import paths as checkpoints
+from lightning_semgeom.checkpoints.chosen import ChosenSteps
+from lightning_semgeom.checkpoints.online.addresses import check_address, is_online
 from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
@@ -55,11 +57,14 @@ def check_analyze(
     threshold: float | None,
     quantile: float | None,
     out: Path,
+    steps: str | None = None,
 ) -> None:
     """Raise a ValueError or an OSError for what `analyze` cannot take."""
+    if steps is not None:
+        ChosenSteps(steps)
     parts = attribute_parts(attributes)
     named, asked = [part for part in parts if part in VOCABULARY], f"--attributes {attributes}"
-    if named and tokenizer is None:
+    if named and tokenizer is None and not all(map(is_online, paths)):
         raise ValueError(f"{asked} is about a vocabulary: give its --tokenizer, too.")
     if len(named) == len(parts) and (threshold is not None or quantile is not None):
         raise ValueError(
@@ -77,7 +82,7 @@ def check_analyze(
             "install wordnet-base)."
         )
     for path in paths:
-        checkpoints.check_is_there(path)
+        (check_address if is_online(path) else checkpoints.check_is_there)(path)
     _check_out_folder(out)
 
 

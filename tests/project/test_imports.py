@@ -24,7 +24,10 @@ NEEDS = {
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
 }
-OPTIONAL = {"matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "wandb"}
+OPTIONAL = {
+    *("matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "wandb"),
+    "huggingface_hub",
+}
 WATCHED = sorted({*HEAVY, *OPTIONAL})
 
 LOOK_UP = """

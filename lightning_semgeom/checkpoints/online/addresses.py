@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from lightning_semgeom.capture.names import listed
 from lightning_semgeom.checkpoints.online.path import PROTOCOL, HubPath
 from lightning_semgeom.checkpoints.online.revisions import MAIN, repositories_like, revisions_of
 from lightning_semgeom.checkpoints.steps import named_step
@@ -69,6 +68,8 @@ def _at_revisions(repository: str, revision: str | None, inside: tuple[str, ...]
     else:
         chosen = [name for name in there if name != MAIN and fnmatchcase(name, revision)]
     if not chosen:
+        from lightning_semgeom.capture.names import listed  # with torch, which help does not need
+
         raise FileNotFoundError(
             f"no revision of '{repository}' is called like '{revision}'; there are {listed(there)}."
         )

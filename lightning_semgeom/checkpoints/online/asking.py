@@ -141,15 +141,15 @@ def _words(fault: Exception, tried: int) -> str:
     if status is not None:
         return f"the Hub answers with status {status}{_tries(tried)}."
     if isinstance(fault, OSError) or type(fault).__module__.startswith("httpx"):
-        return f"no answer from the Hub{_tries(tried)} ({_without_token(fault)})."
-    return f"{type(fault).__name__}: {_without_token(fault)}"
+        return f"no answer from the Hub{_tries(tried)} ({without_token(fault)})."
+    return f"{type(fault).__name__}: {without_token(fault)}"
 
 
 def _tries(tried: int) -> str:
     return f", {tried} times in a row" if tried > 1 else ""
 
 
-def _without_token(fault: Exception) -> str:
+def without_token(fault: Exception) -> str:
     """The first line of what was raised: clients may quote a header that they do not like."""
     from huggingface_hub import get_token
 
