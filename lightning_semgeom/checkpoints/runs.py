@@ -11,7 +11,7 @@ from typing import cast
 from lightning_semgeom.checkpoints import hub
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.huggingface import model_file
-from lightning_semgeom.checkpoints.online.addresses import is_online, places_at
+from lightning_semgeom.checkpoints.online.addresses import is_online, place_of, places_at
 from lightning_semgeom.checkpoints.online.asking import HubError
 from lightning_semgeom.checkpoints.parts import Parts, parts_of
 from lightning_semgeom.checkpoints.paths import check_is_there
@@ -72,7 +72,8 @@ def _online(address: Path) -> Iterator[Checkpoint]:
     try:
         places = places_at(address)
     except HubError as fault:
-        yield Checkpoint(address, address.parent, fault=fault)
+        path = cast(Path, place_of(address))
+        yield Checkpoint(path, path.parent, fault=fault)
         return
     for place in places:
         path, root = cast(Path, place), cast(Path, place.parent)

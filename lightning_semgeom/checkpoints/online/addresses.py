@@ -40,6 +40,11 @@ def check_address(path: str | Path) -> None:
     _parsed(path)
 
 
+def place_of(path: str | Path) -> HubPath:
+    """The place that an address says, globs and all."""
+    return HubPath(_text(path))
+
+
 def places_at(path: str | Path) -> list[HubPath]:
     """The places on the Hub that an address stands for.
 
@@ -74,10 +79,10 @@ def _at_revisions(repository: str, revision: str | None, inside: tuple[str, ...]
             f"no revision of '{repository}' is called like '{revision}'; there are {listed(there)}."
         )
     # A branch and a tag of one commit may tell the same step.
-    each = {
-        (there.get(name), _step(name), name if _step(name) is None else ""): name
-        for name in reversed(chosen)
-    }
+    each: dict[tuple[str | None, int | str], str] = {}
+    for name in chosen:
+        step = _step(name)
+        each.setdefault((there.get(name), name if step is None else step), name)
     return [HubPath.at(repository, name, *inside) for name in each.values()]
 
 
@@ -86,8 +91,7 @@ def _step(revision: str) -> int | None:
 
 
 def _parsed(path: str | Path) -> _Address:
-    text = re.sub(rf"^{PROTOCOL}:/+", "", str(path)).strip("/")
-    first, *others = text.split("/")
+    first, *others = _text(path).split("/")
     if first in _NO_MODELS:
         raise ValueError(f"'{path}' is no model; {_EXPECTED}.")
     if "@" not in first and others:
@@ -100,3 +104,7 @@ def _parsed(path: str | Path) -> _Address:
     if at and (match := _REFS.fullmatch("/".join([revision, *others]))):
         revision, others = match[1], match[2].split("/") if match[2] else []
     return _Address(repository, unquote(revision) if at else None, tuple(others))
+
+
+def _text(path: str | Path) -> str:
+    return re.sub(rf"^{PROTOCOL}:/+", "", str(path)).strip("/")

@@ -47,7 +47,10 @@ def revisions_of(repository: str) -> Mapping[str, str]:
 
     def asked() -> dict[str, str]:
         refs = ask("its revisions", lambda: HfApi().list_repo_refs(repository))
-        return {ref.name: ref.target_commit for ref in (*refs.tags, *refs.branches)}
+        branches = {ref.name: ref.target_commit for ref in refs.branches}
+        return branches | {
+            ref.name: ref.target_commit for ref in refs.tags if ref.name not in branches
+        }
 
     return _fresh(asked, "refs", repository)
 
