@@ -55,12 +55,9 @@ def test_one_command_measures_a_private_suite_and_fetches_the_rows_alone(hub, tm
     hub["org/pythia"].private = True
     ours = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": hub.token}
     # An interpreter of its own: huggingface_hub reads the environment as it is imported.
-    command = [
-        *["-m", "lightning_semgeom.commands.cli", "analyze", "hf://org/pythia"],
-        "--attributes",
-    ]
+    command = "-m lightning_semgeom.commands.cli analyze hf://org/pythia --attributes surface"
     done = subprocess.run(
-        [sys.executable, *command, "surface", "--steps", "0:2,8"],
+        [sys.executable, *command.split(), "--steps", "0:2,8"],
         cwd=here, env={**os.environ, **ours}, capture_output=True, text=True, check=False,
         timeout=200,
     )  # fmt: skip
@@ -105,10 +102,7 @@ def test_models_of_two_repositories_are_looked_at_side_by_side(hub, capsys):
         hub[name].put("main", weights(len(name)))
     addresses = ["hf://org/small", "hf://org/large"]
     assert main(["analyze", *addresses, "--attributes", "colours.csv"]) == 0
-    shown = capsys.readouterr().out
-    assert "semgeom_analysis/small, semgeom_analysis/large" in shown or (
-        "semgeom_analysis/large, semgeom_analysis/small" in shown
-    )
+    assert "semgeom_analysis/large, semgeom_analysis/small" in capsys.readouterr().out
     assert main(["analyze", addresses[0], "--attributes", "colours.csv", "--steps", "3"]) == 2
     assert "--steps 3: 'hf://org/small' tells no step" in capsys.readouterr().err
 
