@@ -191,7 +191,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"X-Repo-Commit": commit, "ETag": f'"{sha1(data)}"'}
         if not path.endswith(LARGE):
-            self.file("resolve", data, **headers)
+            # To its own cache, which gives all of a file whatever the range.
+            if self.url.query != "cached":
+                location = f"{self.url.path}?cached"
+                self.answer("redirect", 307, b"", Location=location, **headers)
+            else:
+                self.answer("resolve", 200, data, **headers)
             return
         content = hashlib.sha256(data).hexdigest()
         self.hub._large[content] = data

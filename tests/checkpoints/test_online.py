@@ -205,3 +205,14 @@ def test_addresses_name_repository_revision_and_what_is_inside():
     assert HubPath.at("gpt2") == HubPath("gpt2@main")
     for address in ("hf://org/name@refs/pr/1/a/b.pt", Path("hf://org/name@refs%2Fpr%2F1/a/b.pt")):
         assert places_at(address) == [place]
+
+
+def test_hidden_states_take_the_whole_of_each_model(hub, tmp_path):
+    for step in (0, 1):
+        files = {"model.safetensors": as_safetensors(models.TinyModel(step).state_dict())}
+        hub["org/run"].put(f"step{step}", files)
+        (tmp_path / f"step{step}.safetensors").write_bytes(files["model.safetensors"])
+    asked = {"build": models.TinyModel, "hidden": "body", "data": [*models.batches(2)]}
+    there = analyze(RUN, models.table(), **asked)
+    assert figures(there) == figures(analyze(tmp_path, models.table(), **asked))
+    assert hub.sent("large") == 2 * len(files["model.safetensors"])

@@ -2,7 +2,6 @@
 
 import re
 import time
-from pathlib import Path
 
 import huggingface_hub
 import pytest
@@ -148,13 +147,10 @@ def test_an_address_that_is_none_is_told(hub, address, message):
     assert not hub.asked
 
 
-def test_a_place_that_cannot_be_written_costs_what_is_kept_and_no_figure(hub, monkeypatch):
+def test_a_place_that_cannot_be_written_costs_what_is_kept_and_no_figure(hub, tmp_path):
+    (tmp_path / "assets").write_text("a file")
     fill(hub)
-
-    def full(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
     history, told = told_by(RUN, models.table())
     assert steps_of(history) == [0, 1, 2]
-    assert {*told} == {"what is fetched from the Hub cannot be kept: no space left"}
+    assert told
+    assert all("what is fetched from the Hub cannot be kept: [Errno" in line for line in told)

@@ -48,10 +48,13 @@ def range_of(
 
 
 def folder_of(content: str) -> Path:
-    """Where what has this hash is kept."""
-    from huggingface_hub import cached_assets_path
+    """Where what has this hash is kept; no such folder where none can be made."""
+    from huggingface_hub import cached_assets_path, constants
 
-    return cached_assets_path("lightning-semgeom", "hub", content)
+    try:
+        return cached_assets_path("lightning-semgeom", "hub", content)
+    except (OSError, ValueError):  # the latter where a file is in the way
+        return Path(constants.HF_ASSETS_CACHE) / "lightning-semgeom" / "hub" / content
 
 
 def keep(file: Path, data: bytes) -> None:
@@ -67,7 +70,7 @@ def keep(file: Path, data: bytes) -> None:
 def _pieces(folder: Path) -> list[tuple[int, int]]:
     """Begin and end of each that is there as a whole."""
     found = []
-    for file in folder.iterdir():
+    for file in folder.iterdir() if folder.is_dir() else ():
         begin, _, end = file.name.partition("-")
         if begin.isdecimal() and end.isdecimal():
             found.append((int(begin), int(end)))

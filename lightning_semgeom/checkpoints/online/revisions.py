@@ -61,7 +61,7 @@ def commit_of(repository: str, revision: str) -> str:
     Raises:
         HubError: if the Hub does not say.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
     if _COMMIT.fullmatch(revision):
         return revision
@@ -71,7 +71,10 @@ def commit_of(repository: str, revision: str) -> str:
 
     def asked() -> str:
         what = f"its revision '{revision}'"
-        found = ask(what, lambda: HfApi().model_info(repository, revision=revision))
+        timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        found = ask(
+            what, lambda: HfApi().model_info(repository, revision=revision, timeout=timeout)
+        )
         if found.sha is None:
             raise HubError(f"{what}: the Hub tells no commit of it.")
         return found.sha
