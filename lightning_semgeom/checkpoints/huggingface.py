@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_semgeom.checkpoints.pickled import open_pickled
+from lightning_semgeom.checkpoints.online.path import HubPath
+from lightning_semgeom.checkpoints.online.whole import open_whole
+from lightning_semgeom.checkpoints.pickled import is_whole_alone, open_pickled
 from lightning_semgeom.checkpoints.safetensors import open_safetensors
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_part_unreadable
@@ -42,7 +44,11 @@ def open_model_file(path: Path, sufficient: Sufficient | None = None) -> Tensors
     """
     if path.suffix == ".safetensors":
         return open_safetensors(path)
-    return _open_index(path, sufficient) if path.suffix == ".json" else open_pickled(path)
+    if path.suffix == ".json":
+        return _open_index(path, sufficient)
+    if isinstance(path, HubPath) and is_whole_alone(path):
+        return open_whole(path.fs.ukey(path), lambda: open_pickled(path))
+    return open_pickled(path)
 
 
 def step_in_folder(folder: Path) -> int | None:

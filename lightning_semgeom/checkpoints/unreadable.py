@@ -17,7 +17,8 @@ _UNFINISHED = (
     ".filepart",
 )
 _CONTROL = ".aria2"  # lies beside a file for as long as that is being fetched
-_START = 512
+START = 512
+"""Bytes that tell what a file is."""
 
 
 def finished_name(path: Path) -> str:
@@ -39,7 +40,7 @@ def raise_if_unreadable(path: Path) -> None:
         raise CheckpointError("its download or saving has not ended: get the whole file.")
     if not path.is_file():
         raise CheckpointError("it is no file.")
-    start = read_range(path, 0, _START)
+    start = read_range(path, 0, START)
     if not start:
         raise CheckpointError("it is empty (0 bytes): save, copy or download it again.")
     if not any(start):

@@ -12,7 +12,7 @@ from lightning_semgeom.checkpoints.online import revisions
 from lightning_semgeom.checkpoints.online.addresses import places_at
 from lightning_semgeom.checkpoints.online.path import HubPath
 from tests import models
-from tests.checkpoints.files import head
+from tests.checkpoints.files import Creates, head
 from tests.hub import (
     BODY,
     ROWS,
@@ -216,3 +216,31 @@ def test_hidden_states_take_the_whole_of_each_model(hub, tmp_path):
     there = analyze(RUN, models.table(), **asked)
     assert figures(there) == figures(analyze(tmp_path, models.table(), **asked))
     assert hub.sent("large") == 2 * len(files["model.safetensors"])
+
+
+def test_a_file_of_before_torch_1_6_is_fetched_whole_and_dropped(hub, tmp_path, monkeypatch):
+    large = {"body": torch.randn(300, 300), "lm_head.weight": head(5, 2000)}
+    torch.save(large, tmp_path / "old", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "old").read_bytes()
+    hub["org/run"].put("step5", {"pytorch_model.bin": data})
+    first = analyze(RUN, models.table())
+    assert hub.sent("large") == len(data)
+    torch.save(large, tmp_path / "step5.pt")
+    assert figures(first) == figures(analyze(tmp_path / "step5.pt", models.table()))
+    files = [file for file in (tmp_path / "assets").rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < len(data) / 50
+    hub.forget()
+    as_of_another_process(monkeypatch)
+    assert figures(analyze(RUN, models.table())) == figures(first)
+    assert hub.counts() == {"refs": 1}
+    assert steps_of(analyze(RUN, models.table(), tensor="body")) == [5]
+    assert hub.sent("large") == len(data) - 512
+
+
+def test_a_file_of_before_torch_1_6_that_could_run_code_is_not_read(hub, tmp_path):
+    dangerous = {"lm_head.weight": head(5), "x": Creates(tmp_path / "ran")}
+    torch.save(dangerous, tmp_path / "old", _use_new_zipfile_serialization=False)
+    hub["org/run"].put("step5", {"pytorch_model.bin": (tmp_path / "old").read_bytes()})
+    with pytest.raises(ValueError, match="it is not read, since reading it could run code"):
+        analyze(RUN, models.table())
+    assert not (tmp_path / "ran").exists()

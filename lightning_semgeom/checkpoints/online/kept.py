@@ -67,6 +67,13 @@ def keep(file: Path, data: bytes) -> None:
         warnings.warn(f"what is fetched from the Hub cannot be kept: {fault}", stacklevel=2)
 
 
+def drop_pieces(folder: Path) -> None:
+    """Remove what was fetched of a file, but for its first bytes, which tell what it is."""
+    for begin, end in _pieces(folder):
+        if begin:
+            (folder / f"{begin}-{end}").unlink(missing_ok=True)
+
+
 def _pieces(folder: Path) -> list[tuple[int, int]]:
     """Begin and end of each that is there as a whole."""
     found = []
