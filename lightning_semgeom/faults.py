@@ -26,6 +26,10 @@ class UndefinedError(ValueError):
         self.kind = kind
 
 
+class AwayError(OSError):
+    """A store did not do what was asked; one that is away fails everything that goes there."""
+
+
 def attempted(function: Callable[..., Answer], *arguments: Any) -> Answer | Exception:
     """What `function` answers, or what went wrong: there, or before in one of its arguments."""
     for argument in arguments:
@@ -38,7 +42,7 @@ def attempted(function: Callable[..., Answer], *arguments: Any) -> Answer | Exce
 
 
 class Faults:
-    """Turns exceptions into warnings, each kind once a run.
+    """Turns exceptions into warnings, each kind once a run; a store that is away is one kind.
 
     Args:
         on_error: "warn", or "raise" to let exceptions through.
@@ -60,9 +64,10 @@ class Faults:
         if self.raises:
             raise fault
         kind = fault.kind if isinstance(fault, UndefinedError) else type(fault).__name__
-        if (where, kind) in self._known:
+        told = ("", kind) if isinstance(fault, AwayError) else (where, kind)
+        if told in self._known:
             return
-        self._known.add((where, kind))
+        self._known.add(told)
         if self._is_first or not isinstance(fault, UndefinedError | PeerError):
             self._untold.append(f"{where}: {type(fault).__name__}: {fault}")
 

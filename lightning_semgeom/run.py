@@ -10,7 +10,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 
-from lightning_semgeom.attributes.codes import fingerprint
+from lightning_semgeom.attributes.codes import fingerprints
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.calls import PredictCalls
@@ -23,10 +23,11 @@ from lightning_semgeom.faults import Faults, UndefinedError, attempted
 from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.measure.hidden import HiddenFigures
 from lightning_semgeom.measure.weights import WeightFigures
+from lightning_semgeom.record.beside import Beside
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.dashboard import Dashboard
 from lightning_semgeom.show.drawing import Ready
-from lightning_semgeom.show.loggers import log_figures, log_pictures, run_folder, store_of
+from lightning_semgeom.show.loggers import log_figures, log_pictures, run_folder
 
 
 class Run:
@@ -59,7 +60,8 @@ class Run:
         self.recorded_step: int | None = None
         self.updates = Updates()
         self._saved_updates: int | None = None
-        self._dashboard = Dashboard(self.recorder, max_drawn_sites, self.say)
+        self._beside = Beside()
+        self._dashboard = Dashboard(self.recorder, max_drawn_sites, self.say, self._beside)
         self._alerts = alerts
         self._shows_last = True
         self.schedule = Schedule(every_n_steps=1, growth=None)
@@ -107,10 +109,7 @@ class Run:
 
     @cached_property
     def _fingerprints(self) -> dict[str, int]:
-        """Of each attribute a number that tells its rows and values from others."""
-        table = self._table
-        columns = zip(table.names, table.codes.T, table.values, strict=True)
-        return {name: fingerprint(codes, values) for name, codes, values in columns}
+        return fingerprints(self._table.names, self._table.codes, self._table.values)
 
     def say(self, text: str) -> None:
         """Tell the user something, from one process."""
@@ -175,7 +174,8 @@ class Run:
         step = self.recorded_step = self.recorder.begun_step
         schedule, number = self.schedule, len(self.recorder.history)
         self._faults.tell("figures are missing", step)
-        self._faults.write("history", step, partial(self.recorder.finish, self._keeps_pictures))
+        self.recorder.finish(self._keeps_pictures)
+        self._write_history(step)
         due = self._shows_last = schedule.is_picture_logged(step, number)
         self._log(loggers, step, log_figures, self.recorder.values, step)
         last = step in schedule.last_steps
@@ -192,12 +192,14 @@ class Run:
         for note in self._capture.notes():
             self.say(f"{note}.")
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            store, place = store_of(trainer), run_folder(trainer) / folder
-            if store is not None:
-                self.say(f"it writes no files to '{store}'; history and pictures go to '{place}'.")
-            opening = partial(self.recorder.history.open, place)
-            self._faults.write("history", None, opening)
+            aim = self.recorder.history.aim
+            self._faults.write("history", None, lambda: aim(run_folder(trainer) / folder))
+            self._write_history(None)
             self._faults.write("loggers", None, partial(self._dashboard.open, trainer.loggers))
+
+    def _write_history(self, step: int | None, do: Callable[..., object] | None = None) -> None:
+        do, history = do or self._beside.do, self.recorder.history
+        self._faults.write("history", step, partial(do, history.folder, self.recorder.write))
 
     def end(self, trainer: pl.Trainer, model: pl.LightningModule, averaged_by: str | None) -> None:
         """Take the last record, and show what the run ended with.
@@ -221,10 +223,12 @@ class Run:
             self.finish(loggers)
         # Where nobody knew that this was the last record.
         if (last := self.recorded_step) is not None and not self._shows_last:
-            self._faults.write("history", last, self.recorder.keep_pictures)
+            self.recorder.keep_pictures()
+            self._write_history(last)
             self._faults.write("pictures", last, partial(self._dashboard.order, True, True))
         for drawn in self._dashboard.rest():
             self._send(loggers, drawn)
+        self._write_history(step, self._beside.do_at_last)
         self.agree()
 
     def send_drawn(self, loggers: Iterable[Logger]) -> None:
@@ -235,7 +239,7 @@ class Run:
         if isinstance(drawn, Exception):
             self._faults.fail("pictures", self.recorded_step, drawn)
         elif drawn is not None:
-            self._log(loggers, drawn.step, log_pictures, drawn)
+            self._log(loggers, drawn.step, log_pictures, drawn, self._beside)
 
     def _log(
         self, loggers: Iterable[Logger], step: int, log: Callable[..., None], *what: Any
@@ -252,6 +256,7 @@ class Run:
         """Leave no hook on the model and its optimizers, and no process."""
         self._capture.let_go()
         self._dashboard.close()
+        self._beside.stop()
         self.updates.stop()
 
     def _add_hidden(self, captured: Mapping[str, HiddenRows | Exception]) -> None:

@@ -62,3 +62,46 @@ def told():
     yield lines
     logger.setLevel(level)
     logger.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    from tests.stores import S3
+
+    server = S3()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """A real S3 server on loopback that `s3://bucket` reaches; the bucket is empty."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.address)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # how long a client waits is not tested
+    S3FileSystem.clear_instance_cache()
+    store = S3FileSystem()
+    store.mkdir("bucket")
+    yield s3_server
+    s3_server.start()  # where a test has stopped it
+    store.rm("bucket", recursive=True)
+    S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """`memory://`, empty, which can be told to fail."""
+    import fsspec
+
+    from tests.stores import Faulty
+
+    fsspec.register_implementation("memory", Faulty, clobber=True)
+    Faulty.store.clear()
+    Faulty.pseudo_dirs[:] = [""]
+    Faulty.appends, Faulty.is_away = True, False
+    yield Faulty
+    fsspec.register_implementation("memory", Faulty.__base__, clobber=True)

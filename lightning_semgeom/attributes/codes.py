@@ -73,6 +73,13 @@ def check_column(name: str, codes: Tensor, values: tuple[str, ...]) -> None:
         )
 
 
+def fingerprints(
+    names: Sequence[str], codes: Tensor, values: Sequence[Sequence[str]]
+) -> dict[str, int]:
+    """Of each attribute a number that tells its rows and values from others."""
+    return {name: fingerprint(*of) for name, *of in zip(names, codes.T, values, strict=True)}
+
+
 def fingerprint(codes: Tensor, values: Sequence[str]) -> int:
     """A number that tells an attribute, by its rows and values, from others of the same name.
 

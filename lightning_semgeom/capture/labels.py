@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lightning_semgeom.geometry.moved import sent
+
 LabelSource = str | int | Callable[[Any], Tensor]
 
 
@@ -125,7 +127,7 @@ class LabelReader:
             steps = torch.arange(share.limit, device=chosen.device)
             chosen = chosen[steps * chosen.shape[0] // share.limit]
         chosen = chosen[share.part :: share.parts]
-        return hidden[chosen.to(hidden.device, non_blocking=True)], labels[chosen]
+        return hidden[sent(chosen, hidden.device)], labels[chosen]
 
     def _aligned(self, labels: Tensor) -> Tensor:
         """Labels `[B, T]` as they belong to the positions of a hidden state, those wanted alone."""

@@ -23,6 +23,7 @@ from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.faults import attempted
 
 Found = dict[str, HiddenRows | Exception]
+_NO_BATCH = "no batch was given to take hidden states from: it is empty."
 
 
 class Probe:
@@ -83,7 +84,7 @@ class Probe:
                 if labelled >= self._limit + self._ranks.size * (len(parts) + 1):
                     break
         if not kept:
-            raise ValueError("no batch was given to take hidden states from: it is empty.")
+            raise ValueError(_NO_BATCH)
         self._kept = kept
 
     def _probed(self, calls: Calls, index: int, batch: Any) -> tuple[Found, int]:
@@ -121,7 +122,7 @@ def read_batches(batches: Iterable[Any], reader: LabelReader, limit: int) -> lis
             if labelled >= limit:
                 break
     if not kept:
-        raise ValueError("no batch was given to take hidden states from: it is empty.")
+        raise ValueError(_NO_BATCH)
     return kept
 
 

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.asked import check_batches, check_least
-from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.contents import Contents, content_of
@@ -22,9 +21,15 @@ from lightning_semgeom.checkpoints.each_step import by_step
 from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.reading import Faults, Measuring, left_notes, reason_of
-from lightning_semgeom.checkpoints.resume import Done, Progress, fingerprint_of, identity_of
+from lightning_semgeom.checkpoints.resume import (
+    Done,
+    Progress,
+    fingerprint_of,
+    identity_of,
+    record_hash,
+)
 from lightning_semgeom.checkpoints.runs import find_checkpoints
-from lightning_semgeom.checkpoints.stages import restarted_stages
+from lightning_semgeom.checkpoints.stages import restarted_stages, told_apart
 from lightning_semgeom.checkpoints.tensors import CheckpointError
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.kinds import checked_kinds
@@ -76,7 +81,7 @@ def analyze(
         tensor: name of the weight `[rows, d]`; None: the head, or the input embedding where the
             head is tied and absent. An input embedding that is named gives the site `embedding`,
             all else `unembedding`.
-        folder: where to write history and pictures; None: nowhere.
+        folder: where to write history and pictures, here or in a store; None: nowhere.
         step_of: the step of checkpoints whose names tell none, or another: by the name of the file
             or folder, with or without its ending, or by its path.
         steps: which of those that there are to measure, as `"0:512,1000:143000:10"`: all from 0 to
@@ -84,8 +89,8 @@ def analyze(
         build: makes the model for hidden states; where it has its parameters is where it runs.
         hidden: names or globs of modules, as for `snapshot`; none: all layers.
         data: batches, as for `snapshot`; read once.
-        forward: as for `snapshot`; it has no name in what an interrupted call goes on by but its
-            own, so another function wants another name or folder.
+        forward: as for `snapshot`. An interrupted call knows it by its name alone: give another
+            function another folder.
         labels: as for `snapshot`.
         positions: as for `snapshot`.
         shift_labels: as for `snapshot`.
@@ -118,8 +123,9 @@ def analyze(
     asked = None
     if build is not None and data is not None:
         check_batches(data, labels, "data")
-        reader = LabelReader(labels, positions, shift_labels)
-        asked = HiddenAsked(build, hidden, data, reader, forward, max_positions)
+        asked = HiddenAsked(
+            build, hidden, data, labels, positions, shift_labels, forward, max_positions
+        )
     elif build is not None or data is not None or hidden:
         raise ValueError(
             "analyze: hidden states come from a model and from data, so build=function and "
@@ -127,10 +133,17 @@ def analyze(
             f"{'no build' if build is None else 'build'} and "
             f"{'no data' if data is None else 'data'}."
         )
-    folders = {} if folder is None else {NAME: Path(folder)}
+    folders = {} if folder is None else {NAME: place(folder)}
     paths = [paths] if isinstance(paths, str | Path) else paths
+    if not paths:
+        raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
     chosen = None if steps is None else ChosenSteps(steps)
-    found = analyze_with(paths, {NAME: table}, tensor, folders, step_of, asked=asked, chosen=chosen)
+    checkpoints, given = find_checkpoints(map(place, paths)), GivenSteps(step_of or {})
+    given.check_known(checkpoints)
+    stages = restarted_stages(checkpoints, given)
+    if stages:
+        raise ValueError(told_apart(stages))
+    found = analyze_with(checkpoints, {NAME: table}, tensor, folders, given, asked, chosen=chosen)
     for told in (*found.faults, *found.notes):
         warnings.warn(told, stacklevel=3)  # `checked_kinds` lies between
     return found.histories[NAME]
@@ -149,12 +162,11 @@ class Analysis:
 
 
 def analyze_with(
-    paths: Sequence[str | Path],
+    checkpoints: Sequence[Checkpoint],
     tables: Mapping[str, AttributeTable],
     tensor: str | None,
     folders: Mapping[str, Path],
-    step_of: Mapping[str, int] | None = None,
-    stage: str | None = None,
+    given: GivenSteps,
     asked: HiddenAsked | None = None,
     tell: Callable[[str], object] | None = None,
     chosen: ChosenSteps | None = None,
@@ -162,34 +174,23 @@ def analyze_with(
     """Measure with several tables of one length; each tensor is read once.
 
     Args:
-        paths: as for `analyze`.
+        checkpoints: of one run.
         tables: by the name that is the root of all keys.
         tensor: as for `analyze`.
         folders: where to write, by the names of all tables; an empty dict: nowhere.
-        step_of: as for `analyze`.
-        stage: which of several runs to measure, as `stages_in` calls it.
+        given: the steps that a user says.
         asked: which hidden states, beside the weight.
         tell: gets what these cost, in words, before the work begins.
         chosen: which steps; None: all.
 
     Raises:
-        FileNotFoundError, ValueError: as `analyze` does.
+        ValueError: if none can be read, two that differ have one step, or `chosen` chooses none.
         OSError: if a history cannot be written.
     """
-    if not paths:
-        raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
     faults, contents, left = Faults(), Contents(), dict[str, None]()
-    found_there, given = find_checkpoints(map(place, paths)), GivenSteps(step_of or {})
-    given.check_known(found_there)
-    stages = restarted_stages(found_there, given)
-    if stages and stage is None:
-        raise ValueError(_SEVERAL.format("; ".join(map(_told, stages.items()))))
     measuring = Measuring(tables, tensor, asked)
-    there = stages.get(stage or "", found_there)
-    checkpoints = sorted(by_step(there, given, measuring, faults, chosen).items())
-    if tell is not None and measuring.hidden is not None:
-        tell(measuring.hidden.told(len(checkpoints)))
-    identities = {step: identity_of(checkpoint) for step, checkpoint in checkpoints}
+    each = sorted(by_step(checkpoints, given, measuring, faults, chosen).items())
+    identities = {step: identity_of(checkpoint) for step, checkpoint in each}
     fingerprint = fingerprint_of(tables, tensor, measuring.sites, measuring.hidden)
     progress = Progress(folders, fingerprint, [*identities.items()])
     histories = {name: History() for name in tables} | progress.begin()
@@ -198,7 +199,7 @@ def analyze_with(
         for name, table in tables.items()
     }
 
-    def tell_again(done: Done, checkpoint: Checkpoint) -> None:
+    def tell_of(done: Done, checkpoint: Checkpoint) -> None:
         if done.fault is not None:
             faults.lines.append(f"{checkpoint}: {done.fault}")
             return
@@ -206,11 +207,13 @@ def analyze_with(
         faults.add_flaws(checkpoint, done.flaws)
         left.update(dict.fromkeys(done.left))
 
-    for done, (_, checkpoint) in zip(progress.done, checkpoints, strict=False):
-        tell_again(done, checkpoint)
+    for done, (_, checkpoint) in zip(progress.done, each, strict=False):
+        tell_of(done, checkpoint)
     begin = len(progress.done)
-    bar = {"initial": begin, "total": len(checkpoints), "unit": "checkpoint", "disable": None}
-    for step, checkpoint in tqdm(checkpoints[begin:], **bar):
+    if tell is not None and measuring.hidden is not None and begin < len(each):
+        tell(measuring.hidden.told(len(each) - begin))
+    bar = {"initial": begin, "total": len(each), "unit": "checkpoint", "disable": None}
+    for step, checkpoint in tqdm(each[begin:], **bar):
         identity, found = identities[step], attempted(measuring.measured, checkpoint)
         if isinstance(found, Exception):
             done = Done(step, identity, fault=reason_of(found))
@@ -222,23 +225,14 @@ def analyze_with(
                 for site, one in found.figures[name].items():
                     recorder.add(site, one.values, one.picture())
                 recorder.finish(keep_pictures=True)
-            done = Done(step, identity, content_of(found.rows), found.flaws, found.left)
-        tell_again(done, checkpoint)
+                recorder.write()
+            records = [record_hash(history.records[-1]) for history in histories.values()]
+            content = content_of(found.rows)
+            done = Done(step, identity, content, found.flaws, found.left, records)
+        tell_of(done, checkpoint)
         # What is wrong with a file stays so; what a model raised may not, as too little memory.
         if not isinstance(found, Exception) or isinstance(found, CheckpointError):
             progress.add(done)
     if not all(map(len, histories.values())):
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return Analysis(histories, faults.lines, [*contents.notes(), *left_notes(left)])
-
-
-_SEVERAL = (
-    "these are several runs, since stages of training count their steps anew. Checkpoints: {}. "
-    "Give those of one; the command `lightning-semgeom analyze` measures them all, each as a run "
-    "of its own."
-)
-
-
-def _told(stage: tuple[str, Sequence[Checkpoint]]) -> str:
-    name, found = stage
-    return f"'{name}' with {len(found)}, as '{found[0]}'"
+    return Analysis(histories, faults.lines, [*faults.notes, *contents.notes(), *left_notes(left)])

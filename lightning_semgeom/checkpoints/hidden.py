@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from lightning_semgeom.attributes.table import AttributeTable
-from lightning_semgeom.capture.labels import LabelReader
+from lightning_semgeom.capture.labels import LabelReader, LabelSource
 from lightning_semgeom.capture.names import listed, module_names
 from lightning_semgeom.checkpoints.tensors import Tensors
 from lightning_semgeom.checkpoints.weights import put_weights
@@ -31,14 +31,21 @@ class HiddenAsked:
     """Names of modules, or globs; none: the layers."""
     data: Iterable[Any]
     """Batches, the same for all checkpoints."""
-    reader: LabelReader
-    """How their labels are found."""
+    labels: LabelSource = "labels"
+    """Where a batch has them; see `LabelReader`, as for the two that follow."""
+    positions: Literal["all", "last"] = "all"
+    shift_labels: bool = False
     forward: Callable[[Any, Any], object] | None = None
     """Calls the model on a batch; see `ForwardCalls`."""
     max_positions: int = 8192
     """Most rows of a site."""
     check: Callable[[Path], None] | None = None
     """Raises a CheckpointError where the model is not the one of a checkpoint's path."""
+
+    @property
+    def reader(self) -> LabelReader:
+        """What finds the labels of a batch."""
+        return LabelReader(self.labels, self.positions, self.shift_labels)
 
 
 class HiddenStates:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
@@ -13,7 +12,6 @@ from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.reading import Faults, Measured, Measuring, left_notes
-from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.tensors import NoStepError
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.measure.figures import Measurement
@@ -31,19 +29,15 @@ class Look:
     """By the name of the table that it was measured with."""
 
 
-def models_without_steps(paths: Iterable[Path]) -> list[Checkpoint]:
-    """The checkpoints in `paths` where none tells a step, and one can be read; else none.
-
-    Raises:
-        FileNotFoundError, ValueError: as `find_checkpoints` does.
-    """
-    found, is_one_readable = find_checkpoints(paths), False
-    for checkpoint in found:
+def are_without_steps(checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether no checkpoint tells a step, and one can be read."""
+    is_one_readable = False
+    for checkpoint in checkpoints:
         step = attempted(checkpoint.step)
         if isinstance(step, int):  # the others need not be opened for this
-            return []
+            return False
         is_one_readable |= isinstance(step, NoStepError)
-    return found if is_one_readable else []
+    return is_one_readable
 
 
 def look_at(
@@ -60,10 +54,8 @@ def look_at(
         tables: by the name that is the root of all keys.
         tensor: name of the weight; None: the head, or the input embedding that it is tied to.
         asked: which hidden states, beside the weight; their rows are not kept.
-        tell: gets what these cost, in words, before the work begins.
-
-    Returns:
-        What each model gave; and what was wrong or may be, a line each.
+        tell: gets what these cost, in words, before the work begins, and at its end what may be
+            wrong.
 
     Raises:
         ValueError: if none can be measured.
@@ -88,7 +80,10 @@ def look_at(
         left |= dict.fromkeys(read.left)
     if not found:
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
-    return found, [*faults.lines, *left_notes(left)]
+    if tell is not None:
+        for note in (*faults.notes, *left_notes(left)):
+            tell(note)
+    return found, faults.lines
 
 
 def _found(read: Measured, sites: Mapping[str, Measurement]) -> dict[str, SiteFound]:

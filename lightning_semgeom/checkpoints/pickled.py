@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
-from lightning_semgeom.checkpoints.unreadable import START, raise_if_unreadable
+from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.stores import is_in_store, open_in_pieces, read_range
 
@@ -79,14 +79,18 @@ def parallel_parts(path: Path) -> int | None:
 
 
 def is_whole_alone(path: Path) -> bool:
-    """Whether it has the format of torch before 1.6, of which no tensor can be read alone."""
-    return read_range(path, 0, START).startswith(_BEFORE_ZIP)  # as much as is asked for in any case
+    """Whether it has the format of torch before 1.6, of which no tensor can be read alone.
+
+    Raises:
+        CheckpointError: as `raise_if_unreadable` does.
+    """
+    return raise_if_unreadable(path).startswith(_BEFORE_ZIP)
 
 
 def _load(path: Path) -> Any:
-    raise_if_unreadable(path)
-    start = read_range(path, 0, len(_BEFORE_ZIP))
-    if start == _BEFORE_ZIP and not is_in_store(path):
+    start = raise_if_unreadable(path)
+    is_whole = start.startswith(_BEFORE_ZIP)
+    if is_whole and not is_in_store(path):
         raise CheckpointError(
             "it has the format of torch before 1.6, of which nothing can be read without all the "
             "rest. Save it anew: torch.save(torch.load(path, weights_only=True), path)."
@@ -97,7 +101,7 @@ def _load(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*TorchScript")  # told below
             if is_in_store(path):
-                return _load_from_store(path, is_whole=start == _BEFORE_ZIP)
+                return _load_from_store(path, is_whole)
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as fault:
         raise CheckpointError(_refused(path, fault)) from None

@@ -35,14 +35,10 @@ class Measured:
 
     @property
     def flaws(self) -> list[list[str]]:
-        """Kind and words of why figures are NaN, with the first table."""
+        """Site, kind and words of why figures are NaN, with the first table."""
         first = next(iter(self.figures.values()))
-        told: dict[str, str] = {}
-        for number, (site, one) in enumerate(first.items()):
-            if one.flaw is not None:
-                kind, of = (one.flaw.kind, "") if number == 0 else (f"hidden {one.flaw.kind}", site)
-                told.setdefault(kind, f"figures{of and f' of {of}'} are missing. {one.flaw}")
-        return [[kind, words] for kind, words in told.items()]
+        found = [(site, one.flaw) for site, one in first.items()]
+        return [[site, flaw.kind, str(flaw)] for site, flaw in found if flaw is not None]
 
 
 class Measuring:
@@ -117,18 +113,25 @@ class Faults:
     def __init__(self) -> None:
         self.lines: list[str] = []
         """One a checkpoint, and one for each kind of figure that is missing."""
-        self._flaws: set[str] = set()
+        self.notes: list[str] = []
+        """What may be wrong and was measured all the same."""
+        self._flaws: set[tuple[bool, str]] = set()
 
     def add(self, checkpoint: Checkpoint, fault: Exception) -> None:
         """Tell what was wrong with a checkpoint, which is left out."""
         self.lines.append(f"{checkpoint}: {reason_of(fault)}")
 
     def add_flaws(self, checkpoint: Checkpoint, flaws: Iterable[Sequence[str]]) -> None:
-        """Tell why figures are NaN, by kind and in words; as in a live run, each kind once."""
-        for kind, words in flaws:
-            if kind not in self._flaws:
-                self._flaws.add(kind)
-                self.lines.append(f"{checkpoint}: {words}")
+        """Tell why figures of sites are NaN, of each kind and in words; as in a live run, once.
+
+        Those of hidden states are notes: a text may lack what an attribute is about.
+        """
+        for site, kind, words in flaws:
+            is_hidden = site.startswith("hidden.")
+            if (is_hidden, kind) not in self._flaws:
+                self._flaws.add((is_hidden, kind))
+                told, of = (self.notes, f" of {site}") if is_hidden else (self.lines, "")
+                told.append(f"{checkpoint}: figures{of} are missing. {words}")
 
     def short(self, limit: int = 3) -> str:
         """The first lines, and how many more there are."""

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,16 @@ from lightning_semgeom.checkpoints.online.path import HubPath
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import put_aside
-from lightning_semgeom.stores import absolute, state_of
+from lightning_semgeom.record.record import Record
+from lightning_semgeom.stores import (
+    absolute,
+    folder_text,
+    is_there,
+    make_folder,
+    read,
+    state_of,
+    write_at_once,
+)
 
 FILE_NAME = "analysis.json"
 
@@ -41,9 +51,11 @@ class Done:
     content: str = ""
     """From `content_of` its rows."""
     flaws: list[list[str]] = field(default_factory=list)
-    """Kind and words of why figures are NaN."""
+    """Site, kind and words of why figures are NaN."""
     left: list[str] = field(default_factory=list)
     """The matrices that the model has no place for."""
+    records: list[str] = field(default_factory=list)
+    """From `record_hash` the record of each history."""
     fault: str | None = None
     """Why it gave no record; None: it gave one."""
 
@@ -60,6 +72,14 @@ def identity_of(checkpoint: Checkpoint) -> list[Any]:
         files = sorted(path.iterdir(), key=lambda file: file.name) if path.is_dir() else [path]
     states = [[file.name, *state_of(file)] for file in files if file.is_file()]
     return [str(absolute(path)), checkpoint.revision, states]
+
+
+def record_hash(record: Record) -> str:
+    """A hash of a record's figures, by which another one of the same step is told from it."""
+    told = [
+        [key, value if isfinite(value) else None] for key, value in sorted(record.values.items())
+    ]
+    return blake2b(json.dumps(told).encode(), digest_size=16).hexdigest()
 
 
 def fingerprint_of(
@@ -109,8 +129,6 @@ class Progress:
 
     def begin(self) -> dict[str, History]:
         """The histories with what is done, on disk from now on; none where nothing is."""
-        if self._folders and self._file.exists():
-            self.write()  # before any record: what it said of others is not true of new ones
         if not self._count:
             return {}
         return {
@@ -123,27 +141,25 @@ class Progress:
         self.done.append(done)
         self._count += done.fault is None
         if self._count:
-            self.write()
+            self._write()
 
-    def write(self) -> None:
+    def _write(self) -> None:
         """Put all into the file at once: a crash leaves the old one or the new one."""
         if not self._folders:
             return
-        whole = self._file.with_suffix(".tmp")
-        whole.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._file.parent)
         said = {"fingerprint": self._fingerprint, "done": [asdict(one) for one in self.done]}
-        whole.write_text(json.dumps(said), encoding="utf-8")
-        whole.replace(self._file)
+        write_at_once(self._file, json.dumps(said).encode())
 
     @property
     def _file(self) -> Path:
         return next(iter(self._folders.values())) / FILE_NAME
 
     def _stored(self) -> list[Done]:
-        if not self._folders or not self._file.is_file():
+        if not self._folders or not is_there(self._file):
             return []
         try:
-            said = json.loads(self._file.read_text(encoding="utf-8"))
+            said = json.loads(read(self._file))
             same = said["fingerprint"] == self._fingerprint
             return [Done(**one) for one in said["done"]] if same else []
         except (ValueError, KeyError, TypeError):  # not ours, or of another version
@@ -163,7 +179,7 @@ def _still_done(
             break
         if one.fault is None:
             there = [history.records[count : count + 1] for history in histories]
-            if not all(records and records[0].step == step for records in there):
+            if [record_hash(record) for records in there for record in records] != one.records:
                 break
             count += 1
         found.append(one)
@@ -185,10 +201,8 @@ def _cut(whole: History, count: int, folder: Path, is_lost: bool) -> History:
     for record in whole.records[:count]:
         history.append(record)
     if is_lost:
-        before = {*folder.glob("earlier.*")}
-        put_aside(folder)
-        (aside,) = {*folder.glob("earlier.*")} - before
+        aside = put_aside(folder)
         # As where a run goes on in another folder: its pictures are copied.
-        history.load_state_dict({**history.state_dict(), "folder": str(aside)})
+        history.load_state_dict({**history.state_dict(), "folder": folder_text(aside)})
     history.open(folder)
     return history

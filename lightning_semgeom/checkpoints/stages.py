@@ -8,21 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.given import GivenSteps
-from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.faults import attempted
-
-
-def stages_in(paths: Sequence[Path], steps: Mapping[str, int]) -> list[str]:
-    """The names of the stages in `paths` that are runs of their own; empty: all is one run.
-
-    Raises:
-        FileNotFoundError, ValueError: as `find_checkpoints` does.
-    """
-    return [*restarted_stages(find_checkpoints(paths), GivenSteps(steps))]
 
 
 def restarted_stages(
@@ -50,6 +39,16 @@ def restarted_stages(
     found = dict(sorted(stages.items()))
     next(iter(found.values())).extend(others)  # they tell no step, which is said once
     return found
+
+
+def told_apart(stages: Mapping[str, Sequence[Checkpoint]]) -> str:
+    """That `stages` are several runs, in words, with a checkpoint of each."""
+    each = [f"'{name}' with {len(found)}, as '{found[0]}'" for name, found in stages.items()]
+    return (
+        "these are several runs, since stages of training count their steps anew. Checkpoints: "
+        f"{'; '.join(each)}. Give those of one; the command `lightning-semgeom analyze` measures "
+        "them all, each as a run of its own."
+    )
 
 
 def _span(checkpoints: Sequence[Checkpoint], given: GivenSteps) -> tuple[int, int]:

@@ -17,8 +17,7 @@ _UNFINISHED = (
     ".filepart",
 )
 _CONTROL = ".aria2"  # lies beside a file for as long as that is being fetched
-START = 512
-"""Bytes that tell what a file is."""
+_START = 512
 
 
 def finished_name(path: Path) -> str:
@@ -27,8 +26,11 @@ def finished_name(path: Path) -> str:
     return path.stem if unfinished else path.name
 
 
-def raise_if_unreadable(path: Path) -> None:
+def raise_if_unreadable(path: Path) -> bytes:
     """Tell what a file is that no reader of checkpoints can read, and what to do.
+
+    Returns:
+        The first bytes of one that a reader may know.
 
     Raises:
         CheckpointError: if it is no file, a download that has not ended, empty, a pointer of Git
@@ -40,7 +42,7 @@ def raise_if_unreadable(path: Path) -> None:
         raise CheckpointError("its download or saving has not ended: get the whole file.")
     if not path.is_file():
         raise CheckpointError("it is no file.")
-    start = read_range(path, 0, START)
+    start = read_range(path, 0, _START)
     if not start:
         raise CheckpointError("it is empty (0 bytes): save, copy or download it again.")
     if not any(start):
@@ -64,6 +66,7 @@ def raise_if_unreadable(path: Path) -> None:
             "it is a web page, as a server answers instead of a file that is not there or not "
             "free. Download the file itself."
         )
+    return start
 
 
 def raise_if_part_unreadable(file: Path) -> None:

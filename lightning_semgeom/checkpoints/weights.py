@@ -7,12 +7,13 @@ of a LightningModule around it do: by one prefix, that all have or lack.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lightning_semgeom.capture.names import listed, plain_name
+from lightning_semgeom.checkpoints.renamed import renamed
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors, are_same
 
 _Prefix = tuple[str, str]
@@ -32,18 +33,21 @@ def put_weights(model: nn.Module, tensors: Tensors) -> list[str]:
             has the names.
     """
     places = _places(model)
-    names = {plain_name(name): name for name in tensors.shapes}
-    if len(names) < len(tensors.shapes):
-        raise CheckpointError("several of its tensors have one name but for those of wrappers.")
-    found = _matched(places, names, tensors.shapes)
     tied: dict[int, list[str]] = {}
     for name, place in places.items():
         tied.setdefault(id(place), []).append(name)
-    missing = [group for group in tied.values() if not found.keys() & set(group)]
+    plain = {plain_name(name): name for name in tensors.shapes}
+    if len(plain) < len(tensors.shapes):
+        raise CheckpointError("several of its tensors have one name but for those of wrappers.")
+    found = _matched(places, plain, tensors.shapes)
+    missing = _missing(tied, found)
+    if missing:
+        names = {new: plain[name] for name, new in renamed(model, plain).items()}
+        found = _matched(places, names, tensors.shapes)
+        missing = _missing(tied, found)
     if missing:
         raise CheckpointError(
-            f"it lacks {listed(group[0] for group in missing)} of the {type(model).__name__} that "
-            f"was built.{_conversions(model)}"
+            f"it lacks {listed(missing)} of the {type(model).__name__} that was built."
         )
     wrong = [
         f"'{name}' is {list(tensors.shapes[stored])} and not {list(places[name].shape)}"
@@ -64,6 +68,11 @@ def _places(model: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers that a model keeps, a tied one under each of its names."""
     kept = model.state_dict(keep_vars=True)
     return {plain_name(n): place for n, place in kept.items() if isinstance(place, Tensor)}
+
+
+def _missing(tied: Mapping[int, Sequence[str]], found: Mapping[str, str]) -> list[str]:
+    """The first names of the weights that nothing was found for."""
+    return [group[0] for group in tied.values() if not found.keys() & set(group)]
 
 
 def _put(stored: list[tuple[str, str]], places: Mapping[str, Tensor], tensors: Tensors) -> None:
@@ -108,14 +117,14 @@ def _matched(
     return chosen[0]
 
 
-def _prefixes(places: Iterable[str], names: Mapping[str, str]) -> Iterable[_Prefix]:
+def _prefixes(places: Mapping[str, Tensor], names: Mapping[str, str]) -> Iterable[_Prefix]:
     """For each pair of names of which one ends with the other what the longer begins with."""
     own = set(places)
     for name in names:
         for start in _starts(name):
             if name[start:] in own:
                 yield name[:start], ""
-    for place in own:
+    for place in places:
         for start in _starts(place):
             if start and place[start:] in names:
                 yield "", place[:start]
@@ -131,12 +140,3 @@ def _with_prefix(
     ours, theirs = prefix
     found = {m: ours + m.removeprefix(theirs) for m in places if m.startswith(theirs)}
     return {place: names[name] for place, name in found.items() if name in names}
-
-
-def _conversions(model: nn.Module) -> str:
-    if not any(base.__name__ == "PreTrainedModel" for base in type(model).__mro__):
-        return ""
-    return (
-        " Names and tensors that transformers converts as it loads are not converted here: load "
-        "each checkpoint with from_pretrained, and look at it with snapshot."
-    )

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
+from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.chosen import ChosenSteps
+from lightning_semgeom.checkpoints.given import GivenSteps
+from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
+from lightning_semgeom.show.layers import layer_sites
 from lightning_semgeom.show.plots import timeline
 from lightning_semgeom.show.report.folders import CONTROL
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
+from lightning_semgeom.stores import write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _CONTROL_SEED = 0
 
@@ -36,27 +45,29 @@ class AnalysisRun:
 
 
 def run_analysis(
-    paths: Sequence[Path],
+    checkpoints: Sequence[Checkpoint],
     table: AttributeTable,
     tensor: str | None,
     out: Path,
-    step_of: Mapping[str, int],
-    stage: str | None = None,
+    given: GivenSteps,
+    asked: HiddenAsked | None = None,
+    tell: Callable[[str], object] | None = None,
     chosen: ChosenSteps | None = None,
 ) -> AnalysisRun:
     """Measure the checkpoints of a run with attributes and control, and draw what was found.
 
     Args:
-        paths: checkpoints, or folders that hold some.
+        checkpoints: of one run.
         table: the attributes.
         tensor: name of the weight; None: it is found.
-        out: where histories and timeline go.
-        step_of: as for `analyze`.
-        stage: which of several runs to measure.
+        out: where histories and pictures go, here or in a store.
+        given: the steps that a user says.
+        asked: which hidden states, beside the weight.
+        tell: gets what these cost, in words, before the work begins.
         chosen: which steps; None: all.
 
     Raises:
-        FileNotFoundError, ValueError: as `analyze` does.
+        ValueError: as `analyze_with` does.
         ModuleNotFoundError: if what draws is not installed.
         OSError: if `out` cannot be written.
     """
@@ -64,12 +75,21 @@ def run_analysis(
         import_module(package)  # better told now than after an hour of reading
     tables = with_control(table)
     folders = {name: out / name for name in tables}
-    found = analyze_with(paths, tables, tensor, folders, step_of, stage, chosen=chosen)
+    found = analyze_with(checkpoints, tables, tensor, folders, given, asked, tell, chosen)
     history, control = (found.histories[name] for name in tables)
     run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)
-    picture.savefig(out / "timeline.png", dpi=110)
+    _save(picture, out / "timeline.png")
+    if len(layer_sites(run.history)) > 1:
+        layers, _ = run.history.plot_layers()
+        _save(layers, out / "layers.png")
     return run
+
+
+def _save(picture: Figure, file: Path) -> None:
+    png = BytesIO()
+    picture.savefig(png, format="png", dpi=110)
+    write(file, png.getvalue())
 
 
 def write_page(folders: Sequence[Path], out: Path) -> None:
@@ -148,6 +168,6 @@ def tokenizer_at(path: Path | None) -> Any:
 
     file = tokenizer_file(path)
     try:
-        return Tokenizer.from_file(str(file))
+        return Tokenizer.from_str(file.read_text(encoding="utf-8"))
     except Exception as fault:  # tokenizers raises nothing more special
         raise ValueError(f"'{file}' cannot be read as a tokenizer: {fault}.") from None

@@ -14,6 +14,7 @@ from lightning_semgeom.commands.arguments import (
     VOCABULARY,
     attribute_parts,
     check_analyze,
+    check_text,
     given_steps,
     positive,
 )
@@ -23,6 +24,10 @@ from lightning_semgeom.stores import is_in_store, place
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
     from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+    from lightning_semgeom.checkpoints.given import GivenSteps
+    from lightning_semgeom.checkpoints.hidden import HiddenAsked
+
+_CONTEXT, _BATCHES = 256, 8
 
 
 def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
@@ -55,7 +60,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="PATH",
-        type=Path,
+        type=place,
         help="tokenizer.json of the model, or the folder that has it (default: of a model on the "
         "Hub its own)",
     )
@@ -105,11 +110,39 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         help="the weight to look at (default: the head, or the input embedding it is tied to)",
     )
     parser.add_argument(
+        "--text",
+        metavar="FILE",
+        type=place,
+        help="measure the hidden states of this text, too: it goes through the model of each "
+        "checkpoint, whole folders of save_pretrained with a config.json; needs --tokenizer",
+    )
+    parser.add_argument(
+        "--hidden",
+        metavar="GLOB",
+        action="append",
+        default=[],
+        help="modules whose outputs are measured, as 'model.layers.*'; may be given again "
+        "(default: all layers)",
+    )
+    parser.add_argument(
+        "--context",
+        metavar="TOKENS",
+        type=positive,
+        help=f"length of the pieces that the text is cut into (default: {_CONTEXT})",
+    )
+    parser.add_argument(
+        "--batches",
+        metavar="NUMBER",
+        type=positive,
+        help=f"most batches of 4 contexts (default: {_BATCHES}, which are 8192 positions with "
+        f"{_CONTEXT} tokens; more positions than that are not measured)",
+    )
+    parser.add_argument(
         "--out",
         metavar="FOLDER",
-        type=Path,
-        help="where results go (default: semgeom_analysis in the first RUN, or beside it; "
-        "here, where that is in a store)",
+        type=place,
+        help="where results go, here or in a store (default: semgeom_analysis in the first RUN, "
+        "or beside it; in the working directory, where that is in a store)",
     )
 
 
@@ -119,67 +152,75 @@ def _analyze(chosen: argparse.Namespace) -> int:
     out = chosen.out or above / "semgeom_analysis"
     cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
     named, wordnet = chosen.attributes, chosen.wordnet
-    check_analyze(
-        chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out, steps=chosen.steps
-    )
+    check_analyze(chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out)
+    has_own = chosen.tokenizer is None and all(map(is_online, chosen.paths))
+    tokenizer = first if has_own else chosen.tokenizer
+    check_text(chosen.text, tokenizer, chosen.hidden, chosen.context, chosen.batches)
     steps = given_steps(chosen.step_of)
-    from lightning_semgeom.checkpoints.looks import models_without_steps
+    wanted = None if chosen.steps is None else ChosenSteps(chosen.steps)
+    from lightning_semgeom.checkpoints.given import GivenSteps
+    from lightning_semgeom.checkpoints.looks import are_without_steps
+    from lightning_semgeom.checkpoints.runs import find_checkpoints
     from lightning_semgeom.commands.analyze import attributes_of, tokenizer_at, tokens_of
 
-    tokenizer = _tokenizer_online(chosen) or tokenizer_at(chosen.tokenizer)
+    found, given = find_checkpoints(chosen.paths), GivenSteps(steps)
+    given.check_known(found)
+    if has_own:
+        from lightning_semgeom.commands.online import tokenizer_online
+
+        # A file of attributes may be about rows: it says itself where it needs a tokenizer.
+        is_needed = bool(chosen.text or {*VOCABULARY} & {*attribute_parts(named)})
+        tokenizer = tokenizer_online(found, wanted, is_needed)
+    else:
+        tokenizer = tokenizer_at(chosen.tokenizer)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         table = attributes_of(named, tokenizer, wordnet, chosen.min_count, **cut)
     warn(warning.message for warning in told)
     if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
-    models = [] if steps else models_without_steps(chosen.paths)
-    if models and chosen.steps is not None:
-        raise ValueError(f"--steps {chosen.steps}: '{models[0]}' tells no step.")
-    if models:
-        return _look(models, table, tokens_of(tokenizer, table), chosen.tensor, out)
-    return _follow(table, chosen, out, steps)
+    asked = None if chosen.text is None else _hidden(chosen, tokenizer, found)
+    if not steps and are_without_steps(found):
+        if wanted is not None:
+            raise ValueError(f"--steps {chosen.steps}: '{found[0]}' tells no step.")
+        return _look(found, table, tokens_of(tokenizer, table), chosen.tensor, out, asked)
+    return _follow(found, table, chosen.tensor, out, given, asked, wanted)
 
 
-def _tokenizer_online(chosen: argparse.Namespace) -> Any:
-    """The tokenizer of a model on the Hub, where none is given; None: there is none to look for."""
-    if chosen.tokenizer is not None or not all(map(is_online, chosen.paths)):
-        return None
-    from lightning_semgeom.commands.online import tokenizer_online
+def _hidden(chosen: argparse.Namespace, tokenizer: Any, found: list[Checkpoint]) -> HiddenAsked:
+    """The hidden states of the text."""
+    from lightning_semgeom.commands.hidden import TextChosen, hidden_of
 
-    try:
-        tokenizer, place = tokenizer_online(chosen.paths, _steps_chosen(chosen))
-    except (ValueError, OSError):
-        # A file of attributes may be about rows: it says itself where it needs a tokenizer.
-        if any(part in VOCABULARY for part in attribute_parts(chosen.attributes)):
-            raise
-        return None
-    warn([f"the tokenizer is that of {place}"])
-    return tokenizer
-
-
-def _steps_chosen(chosen: argparse.Namespace) -> ChosenSteps | None:
-    return None if chosen.steps is None else ChosenSteps(chosen.steps)
+    context, batches = chosen.context or _CONTEXT, chosen.batches or _BATCHES
+    text = TextChosen(chosen.text, chosen.hidden, context, batches)
+    asked, notes = hidden_of(text, tokenizer, found)
+    warn(notes)
+    return asked
 
 
 def _follow(
-    table: AttributeTable, chosen: argparse.Namespace, out: Path, steps: dict[str, int]
+    found: list[Checkpoint],
+    table: AttributeTable,
+    tensor: str | None,
+    out: Path,
+    given: GivenSteps,
+    asked: HiddenAsked | None,
+    wanted: ChosenSteps | None,
 ) -> int:
     """Measure the checkpoints of a run, or of each stage that counts its steps anew."""
-    from lightning_semgeom.checkpoints.stages import stages_in
+    from lightning_semgeom.checkpoints.stages import restarted_stages
     from lightning_semgeom.commands.analyze import run_analysis, write_page
 
     folders: list[Path] = []
     has_faults = False
-    stages: list[str | None] = [*stages_in(chosen.paths, steps)]
-    for stage in stages or [None]:
+    stages = restarted_stages(found, given)
+    runs: list[tuple[str | None, list[Checkpoint]]] = [*stages.items()] or [(None, found)]
+    for stage, checkpoints in runs:
         folder = out if stage is None else out / stage.replace("/", "_")
         try:
-            run = run_analysis(
-                chosen.paths, table, chosen.tensor, folder, steps, stage, _steps_chosen(chosen)
-            )
+            run = run_analysis(checkpoints, table, tensor, folder, given, asked, _tell_cost, wanted)
         except ValueError as fault:
-            if stage is None or (stage == stages[-1] and not folders):
+            if stage == runs[-1][0] and not folders:
                 raise
             warn([f"{stage}: {fault}"])  # the other stages go on
             has_faults = True
@@ -202,16 +243,21 @@ def _look(
     tokens: list[str] | None,
     tensor: str | None,
     out: Path,
+    asked: HiddenAsked | None,
 ) -> int:
     """Measure models that tell no step, each on its own."""
     from lightning_semgeom.commands.looks import run_looks, words
 
-    looks, faults = run_looks(models, table, tensor, out, tokens)
+    looks, faults = run_looks(models, table, tensor, out, tokens, asked, _tell_cost)
     warn(faults)
     print(f"\n{words(looks)}\n")
     print(f"Histories, pictures and directions: {', '.join(str(look.folder) for look in looks)}")
     print(f"Open in a browser: {out / 'report.html'}")
     return 1 if faults else 0
+
+
+def _tell_cost(line: str) -> None:
+    warn([line])
 
 
 _ANALYZE = """\
@@ -224,7 +270,11 @@ model on the Hub the revisions that tell a step are measured, and of each no
 more is fetched than that tensor; what was fetched is kept.
 The step stands in a name (step-10, step=10, checkpoint-10), or inside. Models
 that tell no step are each measured on their own: figures, the control, and the
-tokens nearest to the direction of each value."""
+tokens nearest to the direction of each value.
+With --text the hidden states of that text are measured, too: the model is built
+once, and the weights of each checkpoint, which is read whole, are put into it.
+Of a model of masked tokens each seventh token is masked, and those alone are
+measured. What was interrupted goes on where it was when it is called again."""
 
 _ANALYZE_EXAMPLES = """\
 examples:
@@ -237,6 +287,8 @@ examples:
       --steps 0:512,1000:143000:10
   lightning-semgeom analyze my-final-model --attributes surface,wordnet \\
       --tokenizer my-final-model
+  lightning-semgeom analyze pythia-70m --attributes surface \\
+      --tokenizer pythia-70m/step0 --text prose.txt --hidden 'gpt_neox.layers.*'
 
 exit status: 0; 1 if a checkpoint could not be read and was left out, each with
 one line that says why; 2 if nothing could be done."""

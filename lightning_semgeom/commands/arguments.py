@@ -13,11 +13,11 @@ from pathlib import Path
 from lightning_semgeom.attributes import delimited
 from lightning_semgeom.attributes.numbers import Cut
 from lightning_semgeom.checkpoints import paths as checkpoints
-from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.online.addresses import check_address, is_online
 from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
+from lightning_semgeom.stores import is_in_store, is_there
 
 VOCABULARY = ("surface", "python", "wordnet")
 """What stands for a file of attributes where a tokenizer is given."""
@@ -46,6 +46,8 @@ def check_demo(setting: str, text: str | None, out: Path) -> None:
         raise ValueError("--text goes with --setting stdlib; the others make their own data.")
     if text is not None:
         text_of(Path(text))
+    if is_in_store(out):
+        raise ValueError(f"--out: '{out}' is in a store; expected a folder on this machine.")
     _check_out_folder(out)
 
 
@@ -57,11 +59,8 @@ def check_analyze(
     threshold: float | None,
     quantile: float | None,
     out: Path,
-    steps: str | None = None,
 ) -> None:
     """Raise a ValueError or an OSError for what `analyze` cannot take."""
-    if steps is not None:
-        ChosenSteps(steps)
     parts = attribute_parts(attributes)
     named, asked = [part for part in parts if part in VOCABULARY], f"--attributes {attributes}"
     if named and tokenizer is None and not all(map(is_online, paths)):
@@ -84,6 +83,27 @@ def check_analyze(
     for path in paths:
         (check_address if is_online(path) else checkpoints.check_is_there)(path)
     _check_out_folder(out)
+
+
+def check_text(
+    text: Path | None,
+    tokenizer: Path | None,
+    hidden: Sequence[str],
+    context: int | None,
+    batches: int | None,
+) -> None:
+    """Raise a ValueError or an OSError for what `analyze` cannot take hidden states of."""
+    if text is None:
+        told = {"--hidden": bool(hidden), "--context": context, "--batches": batches}
+        for option in (option for option, value in told.items() if value):
+            raise ValueError(f"{option} goes with --text: hidden states are those of a text.")
+        return
+    if tokenizer is None:
+        raise ValueError("--text is made into tokens: give the --tokenizer of the model, too.")
+    if not text.is_file():
+        raise FileNotFoundError(f"--text: there is no file '{text}'.")
+    if context is not None and context < 2:
+        raise ValueError(f"--context must be 2 or more; got {context}.")
 
 
 def given_steps(said: Sequence[str]) -> dict[str, int]:
@@ -124,8 +144,10 @@ def tokenizer_file(path: Path) -> Path:
 
 
 def check_report(folders: Sequence[Path], out: Path) -> None:
-    """Raise an OSError for what `report` cannot take."""
+    """Raise a ValueError or an OSError for what `report` cannot take."""
     history_folders(folders)
+    if is_in_store(out):
+        raise ValueError(f"--out: '{out}' is in a store; expected a file on this machine.")
     if out.is_dir():
         raise IsADirectoryError(f"--out: '{out}' is a folder; expected the name of a file.")
     if not out.parent.is_dir():
@@ -139,6 +161,9 @@ def check_workspace(folder: Path | None, name: str) -> None:
 
 
 def _check_out_folder(out: Path) -> None:
+    if is_in_store(out):
+        is_there(out)  # raises where the store is away: better now than after an hour
+        return
     there = next((path for path in (out, *out.parents) if path.exists()), out)
     if there.exists() and not there.is_dir():
         raise NotADirectoryError(f"--out: '{there}' is a file; expected a folder, new or not.")

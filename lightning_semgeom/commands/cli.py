@@ -21,6 +21,7 @@ from lightning_semgeom.commands.arguments import (
     positive,
 )
 from lightning_semgeom.commands.telling import tell
+from lightning_semgeom.stores import place
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction["_Parser"]
@@ -114,24 +115,29 @@ def _add_report(commands: _Commands) -> None:
     )
     parser.set_defaults(command=_report, extras="report")
     parser.add_argument(
-        "folders", metavar="RUN_FOLDER", type=Path, nargs="+", help="what a Trainer's logger wrote"
+        "folders",
+        metavar="RUN_FOLDER",
+        type=Path,
+        nargs="+",
+        help="what a Trainer's logger wrote, here or in a store (s3://bucket/run)",
     )
     parser.add_argument(
         "-o",
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to write (default: report.html in the first folder)",
+        help="where to write (default: report.html in the first folder, if that is not in a store)",
     )
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    out = chosen.out or chosen.folders[0] / "report.html"
-    check_report(chosen.folders, out)
+    folders = [place(folder) for folder in chosen.folders]
+    out = chosen.out or folders[0] / "report.html"
+    check_report(folders, out)
     from lightning_semgeom.show.report.page import write_report
     from lightning_semgeom.show.report.runs import find_runs
 
-    write_report(find_runs(chosen.folders), out)
+    write_report(find_runs(folders), out)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
     return 0
 
@@ -158,10 +164,11 @@ def _add_wandb_workspace(commands: _Commands) -> None:
 
 
 def _wandb_workspace(chosen: argparse.Namespace) -> int:
-    check_workspace(chosen.folder, chosen.name)
+    folder = None if chosen.folder is None else place(chosen.folder)
+    check_workspace(folder, chosen.name)
     from lightning_semgeom.show.workspace import DEFAULT_SITES, save, sites_of, workspace
 
-    sites = sites_of(chosen.folder, chosen.name) if chosen.folder else DEFAULT_SITES
+    sites = sites_of(folder, chosen.name) if folder is not None else DEFAULT_SITES
     print(save(workspace(chosen.entity, chosen.project, sites, chosen.name)))
     return 0
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import StringIO
 from pathlib import Path
 
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.analysis import NAME
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.looks import Look, look_at
 from lightning_semgeom.commands.analyze import with_control
 from lightning_semgeom.geometry.directions import directions
@@ -19,6 +21,7 @@ from lightning_semgeom.show.moment import MOMENT_HEADER, moment_cells, moment_se
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from lightning_semgeom.show.summary import text_table
+from lightning_semgeom.stores import write
 
 _MOST_VALUES = 20  # of which the nearest tokens are printed; the file has all
 _NEAREST = 8
@@ -46,6 +49,8 @@ def run_looks(
     tensor: str | None,
     out: Path,
     tokens: Sequence[str] | None,
+    asked: HiddenAsked | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> tuple[list[LookedAt], list[str]]:
     """Measure models without steps, with attributes and control, and draw what was found.
 
@@ -55,6 +60,8 @@ def run_looks(
         tensor: name of the weight; None: it is found.
         out: where a folder for each model and the page go.
         tokens: the names of the table's rows; None: they have none.
+        asked: as for `look_at`.
+        tell: as for `look_at`.
 
     Returns:
         What each model left, and what was wrong with others, a line each.
@@ -66,7 +73,7 @@ def run_looks(
     """
     import_module("plotly")  # better told now than after an hour of reading
     tables = with_control(table)
-    looks, faults = look_at(checkpoints, tables, tensor)
+    looks, faults = look_at(checkpoints, tables, tensor, asked, tell)
     found = []
     for look in looks:
         folder = out / look.name.replace("/", "_")
@@ -103,12 +110,13 @@ def _write_directions(
     rows, _ = look.snapshots[NAME].rows(site)
     found = directions(rows, table, tokens, nearest=_NEAREST)
     ordered = sorted(found.items(), key=lambda item: -item[1].explained)
-    with file.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(["attribute", "value", "explained", "nearest"])
-        for (attribute, value), direction in ordered:
-            near = " | ".join(direction.nearest)
-            writer.writerow([attribute, value, f"{direction.explained:.6f}", near])
+    lines = StringIO(newline="")
+    writer = csv.writer(lines)
+    writer.writerow(["attribute", "value", "explained", "nearest"])
+    for (attribute, value), direction in ordered:
+        near = " | ".join(direction.nearest)
+        writer.writerow([attribute, value, f"{direction.explained:.6f}", near])
+    write(file, lines.getvalue().encode())
     if tokens is None:
         return []
     return [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.online.asking import HubError, without_token
 from lightning_semgeom.checkpoints.online.path import HubPath
-from lightning_semgeom.checkpoints.runs import find_checkpoints
+from lightning_semgeom.commands.telling import warn
 from lightning_semgeom.faults import attempted
 
 _WHOLE = "tokenizer.json"
@@ -17,21 +17,34 @@ _WHOLE = "tokenizer.json"
 _OTHERS = ("vocab.txt", "vocab.json", "tokenizer.model", "tokenizer_config.json")
 
 
-def tokenizer_online(paths: Sequence[Path], chosen: ChosenSteps | None) -> tuple[Any, HubPath]:
-    """The tokenizer of models on the Hub, and whose it is: of several steps that of the last.
+def tokenizer_online(
+    checkpoints: Sequence[Checkpoint], chosen: ChosenSteps | None, is_needed: bool
+) -> Any:
+    """The tokenizer of models on the Hub, of several steps that of the last, which is printed.
 
     Where that one has none it is that of the first, or of the main branch.
 
     Args:
-        paths: addresses.
+        checkpoints: on the Hub.
         chosen: which of their steps.
+        is_needed: raise where there is none, and do not answer None.
 
     Raises:
         ValueError: if none of these has one, or it cannot be read.
         ModuleNotFoundError: if what reads it is not installed.
-        OSError: as `find_checkpoints` does, or if the Hub gives none.
+        OSError: if the Hub gives none.
     """
-    places = _places(paths, chosen)
+    try:
+        tokenizer, place = _found(checkpoints, _places(checkpoints, chosen))
+    except (ValueError, OSError):
+        if is_needed:
+            raise
+        return None
+    warn([f"the tokenizer is that of {place}"])
+    return tokenizer
+
+
+def _found(checkpoints: Sequence[Checkpoint], places: Sequence[HubPath]) -> tuple[Any, HubPath]:
     faults: list[HubError] = []
     for names in ((_WHOLE,), _OTHERS):
         for place in places:
@@ -42,17 +55,19 @@ def tokenizer_online(paths: Sequence[Path], chosen: ChosenSteps | None) -> tuple
                 faults.append(HubError(f"no tokenizer from {place}: {fault}"))
     if faults:
         raise faults[0]
+    if not places:  # all have a fault
+        raise ValueError(f"{checkpoints[0]}: {checkpoints[0].fault}")
     raise ValueError(
-        f"there is no tokenizer in {places[0] if places else paths[0]}: no '{_WHOLE}', nor "
+        f"there is no tokenizer in {places[0]}: no '{_WHOLE}', nor "
         f"{', '.join(map(repr, _OTHERS))}. Give one of this machine: --tokenizer PATH."
     )
 
 
-def _places(paths: Sequence[Path], chosen: ChosenSteps | None) -> list[HubPath]:
+def _places(checkpoints: Sequence[Checkpoint], chosen: ChosenSteps | None) -> list[HubPath]:
     """The last step, the first, and their main branches."""
     steps: dict[int, HubPath] = {}
     others: list[HubPath] = []
-    for checkpoint in find_checkpoints(paths):
+    for checkpoint in checkpoints:
         if isinstance(checkpoint.path, HubPath) and checkpoint.fault is None:
             place = HubPath.at(checkpoint.path.repository, checkpoint.path.revision)
             step = attempted(checkpoint.step)

@@ -18,7 +18,6 @@ from lightning_semgeom.geometry.blocks import (
     finite_rows,
     first_valid_row,
     sums_device,
-    valid_rows,
 )
 from lightning_semgeom.geometry.plan import Bags
 
@@ -170,10 +169,11 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
         ],
         dim=1,
     )
-    valid = valid_rows(means)[:, None]
+    size = torch.linalg.vector_norm(means, ord=1, dim=1, keepdim=True)
+    valid = (size > 0) & (size < torch.inf)  # as `valid_rows` has it, in one pass
     centre = means.masked_fill(~valid, 0).sum(0) / valid.sum()
     offsets = means - centre
     shortest = SHORTEST * torch.linalg.vector_norm(centre)
     is_none = valid & (torch.linalg.vector_norm(offsets, dim=1, keepdim=True) <= shortest)
-    offsets = torch.where(valid & ~is_none, offsets, means.masked_fill(is_none, 0))
+    offsets = torch.where(valid, offsets, means).masked_fill_(is_none, 0)
     return offsets.to(device=rows.device, dtype=block_dtype(rows))

@@ -19,7 +19,7 @@ def moved(value: Any, device: torch.device) -> Any:
         device: where to.
     """
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return sent(value, device)
     if isinstance(value, Mapping):
         return {key: moved(entry, device) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -29,3 +29,14 @@ def moved(value: Any, device: torch.device) -> Any:
         vars(copy).update(moved(vars(value), device))
         return copy
     return value
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, where nobody waits for the copy.
+
+    From memory that the system may page out, CUDA copies only after all work queued before, and
+    the host waits for it.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -23,6 +23,7 @@ from lightning_semgeom.geometry.follows import Follows, followers
 from lightning_semgeom.geometry.moved import moved
 
 _ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
+_MOST_CELLS = 1 << 10  # each has a sum of its own
 _MOST_PARTIAL_SETS, _MOST_PATTERNS = 32, 16  # each pattern has a matrix of its own
 
 
@@ -189,7 +190,7 @@ class CodePlan:
         }
         radix = [m if a in everywhere else m + 1 for a, m in enumerate(self.num_values)]
         alone = [a for a in range(len(radix)) if a not in self._followers]
-        groups = _first_fit(alone, radix, room=self.codes.shape[0] // _ROWS_PER_CELL)
+        groups = _first_fit(alone, radix, room=min(len(self.codes) // _ROWS_PER_CELL, _MOST_CELLS))
         following: dict[int, list[int]] = {}
         for a, found in self._followers.items():
             following.setdefault(found.leader, []).append(a)

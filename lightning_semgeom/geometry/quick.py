@@ -44,7 +44,12 @@ def quick_mean(rows: Tensor) -> MeanSums:
         return mean_sums(rows)
     rows, (n, d) = rows.detach(), rows.shape
     total = torch.zeros(d, dtype=torch.float64, device=rows.device)
-    if _goes_in_bags(rows):
+    if rows.device.type != "cpu":  # there it adds up what is narrow as if it were wide
+        many = n - n % _ROWS_OF_A_BAG
+        bags = rows[:many].view(many // _ROWS_OF_A_BAG, _ROWS_OF_A_BAG, d)
+        for some in (bags.sum(1, dtype=block_dtype(rows)), rows[many:]):
+            total += some.sum(0, dtype=total.dtype)
+    elif _goes_in_bags(rows):
         every, starts = (torch.arange(0, n, k, device=rows.device) for k in (1, _ROWS_OF_A_BAG))
         total += embedding_bag(every, rows, starts, mode="sum").sum(0, dtype=total.dtype)
     elif n < _MANY:
@@ -175,7 +180,7 @@ class _QuickSums:
             _add_product(self._moments[pattern], unit)
         if not self._in_bags:
             for cells, sums in zip(self._plan.cells, self._cells, strict=True):
-                sums.index_add_(0, cells.of_row[place], unit)
+                _add_rows(sums, cells.of_row[place], unit)
 
     def unsound(self) -> Tensor:
         """fp64 `[]`: 0 where the sums are right, else about how many rows were not fit."""
@@ -186,13 +191,14 @@ class _QuickSums:
         near: Tensor = ~(lengths > NEAR * 4 * eps * mean) | ~(lengths < torch.inf)
         beginning = self._rows[:, :_BEGINNING]
         # 0 for a zero row, and hardly ever for another.
-        near |= torch.mv(beginning, torch.linspace(1, 2, beginning.shape[1]).to(beginning)) == 0
+        slope = torch.linspace(1, 2, beginning.shape[1], dtype=beginning.dtype, device=mean.device)
+        near |= torch.mv(beginning, slope) == 0
         if len(lengths) >= _MANY:
             near |= mean.square() > _LONG**2 * lengths.square().mean()
         return near.sum(dtype=mean.dtype)
 
     def value_sums(self) -> Tensor:
-        """S_g of all attributes, fp64 `[V, d]`."""
+        """S_g of all attributes, fp64 `[V, d]`; to be asked for once."""
         found = self._zeros(self._plan.offsets[-1])
         for cells, sums in zip(self._plan.cells, self._cells, strict=True):
             of_cells = self._of_bags(cells.bags) if self._in_bags else sums
@@ -200,6 +206,7 @@ class _QuickSums:
                 found[slice(*self._plan.offsets[a : a + 2])] = embedding_bag(
                     bags.order, of_cells, bags.starts, mode="sum", include_last_offset=True
                 )
+        self._cells = []  # second moments need the room
         return found
 
     def _of_bags(self, bags: Bags) -> Tensor:
@@ -237,6 +244,14 @@ class _QuickSums:
         """fp64 `[*size, d]`."""
         width = self._rows.shape[1]
         return torch.zeros(*size, width, dtype=torch.float64, device=self._rows.device)
+
+
+def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
+    """Add each of `rows` `[b, d]` to the row of `target` that `index` `[b]` says."""
+    if target.is_cuda:  # `index_add_` takes them in another order each time there
+        target.index_put_((index,), rows, accumulate=True)
+    else:
+        target.index_add_(0, index, rows)
 
 
 def _panels(width: int) -> Iterator[tuple[slice, slice]]:

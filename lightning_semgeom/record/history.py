@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import warnings
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -13,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_semgeom.record.lines import LineReader, LineWriter
+from lightning_semgeom.record.drawn import plot, plot_layers
+from lightning_semgeom.record.folder import HistoryFolder
+from lightning_semgeom.record.history_file import records_of
 from lightning_semgeom.record.picture import SitePicture
-from lightning_semgeom.record.places import FILE_NAME, history_file, put_aside
-from lightning_semgeom.record.record import Milestones, Record
+from lightning_semgeom.record.places import history_file, parts_of
+from lightning_semgeom.record.record import Milestones, Record, picture_file
+from lightning_semgeom.stores import folder_text, place
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from lightning_semgeom.record.recorder import Recorder
     from lightning_semgeom.record.snapshot import Snapshot
@@ -45,14 +45,13 @@ class History:
         self.folder: Path | None = None
         self._records: list[Record] = []
         self._keys: dict[str, None] = {}
-        self._stale = False
-        self._writer = LineWriter()
-        self._came_from: Path | None = None
+        self._files: HistoryFolder | None = None
+        self._came_from: str | None = None
         self._recorder: Recorder | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read a history from its file, or from the folder that holds it.
+        """Read a history from its file, or the folder that holds it, here or in a store (`s3://`).
 
         A cut last line, as a crash leaves it, is dropped with a warning.
 
@@ -60,20 +59,14 @@ class History:
             FileNotFoundError: if there is no history.
             ValueError: if another line cannot be read; the message names it.
         """
-        file = history_file(Path(path))
+        file = history_file(place(path))
         history = cls()
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        reader = LineReader()
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = reader.record(line)
-            except (ValueError, KeyError, TypeError, AttributeError) as fault:
-                if number < len(lines):
-                    raise ValueError(f"{file}, line {number}: not a record ({fault}).") from None
-                warnings.warn(f"{file}: the cut last line {number} was dropped.", stacklevel=2)
-                break
+        for record in records_of(file):
             history.append(record)
         history.folder = file.parent
+        # What is added to the file would be read before its parts: they become one again.
+        is_whole = len(parts_of(file)) == 1
+        history._files = HistoryFolder(file.parent, written=len(history) if is_whole else None)
         return history
 
     def open(self, folder: Path) -> None:
@@ -84,16 +77,15 @@ class History:
         there. What another run left in `folder` is kept in `earlier.1` and so on.
 
         Raises:
-            OSError: if the folder cannot be written.
+            OSError: if the folder cannot be written; it is tried again with the next record.
         """
+        self.aim(folder)
+        self.write()
+
+    def aim(self, folder: Path) -> None:
+        """Have the next `write` open `folder`."""
         self.folder = folder
-        self._stale = True
-        folder.mkdir(parents=True, exist_ok=True)
-        if not self._records:
-            put_aside(folder)
-        elif self._came_from not in (None, folder.resolve()):
-            self._bring_pictures(self._came_from, folder)
-        self._rewrite(folder / FILE_NAME)
+        self._files = HistoryFolder(folder, not self._records, self._came_from)
 
     def append(self, record: Record | Snapshot, step: int | None = None) -> None:
         """Add a record, to the file too where one is open.
@@ -113,56 +105,49 @@ class History:
             record.add_to(recorder, step)
             self._recorder = recorder
             return
-        self.check_next(record.step)
-        self._recorder = None  # it does not know of this record
-        self._records.append(record)
-        self._keys |= dict.fromkeys(record.values)
-        if self.folder is None:
-            return
-        file = self.folder / FILE_NAME
-        if self._stale:
-            self._rewrite(file)
-            return
-        self._stale = True  # a write that fails half way must not be appended to
-        with file.open("a", encoding="utf-8") as lines:
-            lines.write(self._writer.line(record))
-        self._stale = False
+        self.keep(record)
+        self.write()
 
     def check_next(self, step: int) -> None:
         """Raise a ValueError unless `step` is after the last one."""
         if self._records and step <= self._records[-1].step:
             raise ValueError(f"steps must increase: {step} came after {self._records[-1].step}.")
 
-    def replace_last(self, record: Record) -> None:
-        """Put `record` in the place of the last one, of the same step.
+    def keep(self, record: Record) -> None:
+        """Add a record in memory; `write` brings it into the file.
 
         Raises:
-            OSError: if the file cannot be written.
+            ValueError: if its step is not after the last one.
         """
-        self._records[-1] = record
-        if self.folder is not None:
-            self._stale = True
-            self._rewrite(self.folder / FILE_NAME)
+        self.check_next(record.step)
+        self._recorder = None  # it does not know of this record
+        self._records.append(record)
+        self._keys |= dict.fromkeys(record.values)
 
-    def _bring_pictures(self, source: Path, folder: Path) -> None:
-        """Copy the pictures that the records name; a record forgets those that are gone."""
-        for index, record in enumerate(self._records):
-            kept = {}
-            for site, file in record.pictures.items():
-                if not (source / file).is_file():
-                    continue
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(source / file, folder / file)
-                kept[site] = file
-            self._records[index] = replace(record, pictures=kept)
+    def save_picture(self, step: int, site: str, picture: SitePicture) -> None:
+        """Write a picture where a file is open, and name it in the record of `step`.
 
-    def _rewrite(self, file: Path) -> None:
-        """Put all records into the file at once: a crash leaves the old one or the new one."""
-        whole = file.with_suffix(".tmp")
-        self._writer = LineWriter()
-        whole.write_text("".join(map(self._writer.line, self._records)), encoding="utf-8")
-        whole.replace(file)
-        self._stale = False
+        Raises:
+            OSError: if it cannot be written; then the record does not name it.
+        """
+        if self._files is None:
+            return
+        file = picture_file(site, step)
+        self._files.save(file, picture, self._records)
+        index = bisect_left(self._records, step, key=lambda record: record.step)
+        record = self._records[index]
+        others = {name: other for name, other in record.pictures.items() if name != site}
+        self._records[index] = replace(record, pictures={**others, site: file})
+        self._files.has_changed(index)
+
+    def write(self) -> None:
+        """Bring into the file what it lacks, where one is open.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        if self._files is not None:
+            self._files.write(self._records)
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -245,24 +230,7 @@ class History:
         index = pd.Index([record.step for record in self], name="step")
         return pd.DataFrame([dict(record.values) for record in self], index=index)
 
-    def plot(
-        self, site: str | None = None, ax: Axes | None = None
-    ) -> tuple[Figure, Axes | np.ndarray]:
-        """Gaps, phases and asymmetry over log steps (needs matplotlib).
-
-        Args:
-            site: whose gaps to draw into `ax`; None: the first one's.
-            ax: where to draw gaps alone; None: a new figure with all sites.
-
-        Returns:
-            The figure, and its axes `[2, sites]` or `ax`.
-        """
-        from lightning_semgeom.show.plots.timeline import draw_gaps, timeline
-
-        if ax is None:
-            return timeline(self)
-        draw_gaps(ax, self, site or self.sites[0])
-        return ax.get_figure(root=True), ax  # type: ignore[return-value]
+    plot, plot_layers = plot, plot_layers
 
     def state_dict(self) -> dict[str, Any]:
         """All records, as tensors, strings and integers."""
@@ -270,14 +238,14 @@ class History:
 
         return {
             **packed_records(self._records, self.keys),
-            "folder": None if self.folder is None else str(self.folder.resolve()),
+            "folder": None if self.folder is None else folder_text(self.folder),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the records of `state` in place of those that are here."""
         from lightning_semgeom.record.packing import unpacked_records
 
-        self._came_from = None if state["folder"] is None else Path(state["folder"])
+        self._came_from = state["folder"]
         self._records, keys = unpacked_records(state)
         self._recorder = None
         self._keys = dict.fromkeys(keys)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+
+from lightning_semgeom.stores import make_folder, read, write
 
 MIXED = "\N{HORIZONTAL ELLIPSIS}"
 """The label of a cell whose rows have several values."""
@@ -54,13 +57,15 @@ class SitePicture:
         Raises:
             OSError: if the file cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
+        make_folder(path.parent)
+        content = BytesIO()
+        np.savez_compressed(content, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> SitePicture:
         """Read what `save` wrote."""
-        with np.load(path) as stored:
+        with np.load(BytesIO(read(path))) as stored:
             return cls(**{f.name: stored[f.name] for f in fields(cls)})
 
     def bands(self, attribute: int = 0) -> list[tuple[str, int]]:

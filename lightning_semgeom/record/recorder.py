@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from math import inf, isnan, nan
 from typing import Any
 
-from lightning_semgeom.faults import attempted
+from lightning_semgeom.faults import AwayError, attempted
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.keys import metric_keys
 from lightning_semgeom.record.phases import PhaseDetector
 from lightning_semgeom.record.picture import SitePicture
-from lightning_semgeom.record.record import Milestones, Record, picture_file
+from lightning_semgeom.record.record import Milestones, Record
+
+MOST_MISSED = 64
+"""Pictures that are kept for a disk or a store that may take them later, of 40 kB each."""
 
 HEADLINES = ("gap", "z", "asymmetry")
 _PHASES = ("phase", "peak_step", "asymmetry_peak_step")
@@ -50,6 +53,7 @@ class Recorder:
         self.pictures: dict[str, SitePicture] = {}
         self.new_peaks: dict[str, int] = {}
         self.new_collapses: list[tuple[str, str]] = []
+        self._unwritten: dict[tuple[int, str], SitePicture] = {}
         self._monitored: dict[str, float] = {}
         self._top_asymmetry = -inf
         self._asymmetry_step: int | None = None
@@ -122,25 +126,17 @@ class Recorder:
         return {key: value for key, value in monitored.items() if not isnan(value)}
 
     def finish(self, keep_pictures: bool) -> None:
-        """End the record.
+        """End the record, in memory; `write` brings it into the history's folder.
 
         Args:
             keep_pictures: whether to write its pictures; one that may turn out to be the peak's is
                 written anyway.
-
-        Raises:
-            OSError: if the history's folder cannot be written; the record is in memory even then.
         """
         step, self.step = self.begun_step, None
         self.values |= self._milestones()
         peaks = {site for site in self.pictures if self.mean_phases[site].top_step == step}
-        # Pictures first: a record on disk names none that is not there.
-        files = attempted(self._save_pictures, step, self.pictures if keep_pictures else peaks)
-        self.history.append(
-            Record(step, self.values, {} if isinstance(files, Exception) else files)
-        )
-        if isinstance(files, Exception):
-            raise files
+        self.history.keep(Record(step, self.values))
+        self._keep_for_writing(step, self.pictures if keep_pictures else peaks)
 
     def _milestones(self) -> dict[str, float]:
         """What is known of the phases, also of sites that this record has no figures of."""
@@ -156,24 +152,34 @@ class Recorder:
         return known
 
     def keep_pictures(self) -> None:
-        """Write the pictures of the last record after all.
+        """Have the next `write` write the pictures of the last record after all."""
+        self._keep_for_writing(self.history.records[-1].step, self.pictures)
+
+    def _keep_for_writing(self, step: int, sites: Iterable[str]) -> None:
+        if self.history.folder is None:
+            return
+        new = {(step, site): self.pictures[site] for site in sites}
+        # A new one waits for none that cannot be written. In another thread `write` may be at work:
+        # what it has just written may then be written again, and nothing is lost.
+        self._unwritten = dict([*(new | self._unwritten).items()][: MOST_MISSED + len(new)])
+
+    def write(self) -> None:
+        """Bring into the history's folder what it lacks.
 
         Raises:
-            OSError: if the history's folder cannot be written.
+            OSError: if it cannot be written; the next call tries again.
         """
-        last = self.history.records[-1]
-        files = self._save_pictures(last.step, self.pictures)
-        self.history.replace_last(replace(last, pictures=files))
+        # Pictures first: a record on disk names none that is not there.
+        fault = attempted(self._save_pictures)
+        if not isinstance(fault, AwayError):  # else one more wait for nothing
+            self.history.write()
+        if fault is not None:
+            raise fault
 
-    def _save_pictures(self, step: int, sites: Iterable[str]) -> dict[str, str]:
-        """Write the pictures of `sites`, where the history is on disk; answer with their files."""
-        folder = self.history.folder
-        if folder is None:
-            return {}
-        files = {site: picture_file(site, step) for site in sites}
-        for site, file in files.items():
-            self.pictures[site].save(folder / file)
-        return files
+    def _save_pictures(self) -> None:
+        for (step, site), picture in [*self._unwritten.items()]:
+            self.history.save_picture(step, site, picture)
+            self._unwritten.pop((step, site), None)
 
     def state_dict(self) -> dict[str, Any]:
         """History and phases, as tensors and Python scalars; a record at work is left out."""

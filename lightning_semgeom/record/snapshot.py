@@ -14,6 +14,7 @@ from lightning_semgeom.record.history import History
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.recorder import Recorder
+from lightning_semgeom.stores import place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,14 +162,14 @@ class Snapshot:
         What another run left in `folder` is kept in `earlier.1` and so on.
 
         Args:
-            folder: where to.
+            folder: where to, on this machine or in a store, as `s3://bucket/run`.
             step: how many updates the weights have had.
 
         Raises:
             OSError: if the folder cannot be written.
         """
         history = History()
-        history.open(Path(folder))
+        history.open(place(folder))
         history.append(self, step)
         return history
 
@@ -206,6 +207,7 @@ class Snapshot:
         for site, one in self.found.items():
             recorder.add(site, one.values, one.picture)
         recorder.finish(keep_pictures=True)
+        recorder.write()
 
     def _check_alike(self, pairs: list[tuple[str, str]], is_of_name: bool) -> None:
         own = [(site, name) for site in self.found for name in self.attributes]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from lightning_utilities.core.rank_zero import rank_zero_info
 from tqdm.auto import tqdm
 
+from lightning_semgeom.faults import AwayError
+from lightning_semgeom.record.beside import Beside
 from lightning_semgeom.record.record import Milestones
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.drawing import DrawingProcess, Ready, Sender
 from lightning_semgeom.show.loggers import alert, prepare, sender_beside, takes_pictures
 from lightning_semgeom.show.sheets import Sheet, Shown
+from lightning_semgeom.stores import is_in_store
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -27,12 +31,16 @@ class Dashboard:
         recorder: what there is to see.
         max_sites: most sites that are drawn.
         say: tells the user something.
+        beside: asks the store that the history is in.
     """
 
-    def __init__(self, recorder: Recorder, max_sites: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, recorder: Recorder, max_sites: int, say: Callable[[str], None], beside: Beside
+    ) -> None:
         self._recorder = recorder
         self._max_sites = max_sites
         self._say = say
+        self._beside = beside
         self._draws = False
         self._has_given_up = False
         self._senders: list[tuple[str, Sender]] = []
@@ -122,9 +130,16 @@ class Dashboard:
         history, step = self._recorder.history, self._recorder.new_peaks.get(site)
         folder = history.folder
         files = [r.pictures[site] for r in history if r.step == step and site in r.pictures]
-        if folder is None or not files:
+        if folder is None or step is None or not files:
             return None
-        return Shown(f"{site}, step {step}: the peak", folder / files[0])
+        file, title = folder / files[0], f"{site}, step {step}: the peak"
+        if not is_in_store(file):
+            return Shown(title, file)
+        # A process of its own may not reach the store: `memory://` is in this one.
+        try:
+            return Shown(title, self._beside.do(file, partial(history.picture, site, step)))
+        except AwayError:  # which is told where the record is written
+            return None
 
     def _timeline_keys(self) -> tuple[str, ...]:
         history = self._recorder.history

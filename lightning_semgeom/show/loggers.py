@@ -6,13 +6,13 @@ are not related. A kind that is not known here gets the figures by `log_metrics`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_semgeom.stores import is_in_store, place
+from lightning_semgeom.record.beside import Beside
+from lightning_semgeom.stores import make_folder, place, write
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -53,7 +53,7 @@ def sender_beside(logger: Any) -> Sender | None:
     return None
 
 
-def log_pictures(logger: Any, ready: Ready) -> None:
+def log_pictures(logger: Any, ready: Ready, beside: Beside) -> None:
     """Send what no thread beside has sent: to W&B the pictures of a record in one row."""
     kind = kind_of(logger)
     if kind == "WandbLogger" and ready.is_whole:
@@ -62,7 +62,8 @@ def log_pictures(logger: Any, ready: Ready) -> None:
         logger.log_metrics(images, step=ready.step)
     elif kind in _SENDERS and not ready.is_whole:
         for key, drawn in ready.pictures.items():
-            _SENDERS[kind](logger, key, drawn, ready.step)
+            send = partial(_SENDERS[kind], logger, key, drawn, ready.step)
+            beside.do(place(logger.log_dir) if kind == "CSVLogger" else None, send)
 
 
 def takes_pictures(loggers: Iterable[Logger]) -> bool:
@@ -118,9 +119,9 @@ def _send_to_comet(experiment: Any, key: str, drawn: Drawn, step: int) -> None:
 
 
 def _send_to_files(logger: Any, key: str, drawn: Drawn, step: int) -> None:
-    file = _local(logger.log_dir) / f"{key}_{step:08d}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(drawn.png)
+    file = place(logger.log_dir) / f"{key}_{step:08d}.png"
+    make_folder(file.parent)
+    write(file, drawn.png)
 
 
 _SENDERS: dict[str, Callable[[Any, str, Drawn, int], None]] = {
@@ -157,33 +158,11 @@ def tell_monitored(
 
 
 def run_folder(trainer: pl.Trainer) -> Path:
-    """The folder of this run: where the first logger writes, as ModelCheckpoint has it.
-
-    Of one in a store the local counterpart, `bucket/runs` in the working directory.
-    """
-    root = _local(_save_dir(trainer))
-    if not trainer.loggers:
+    """The folder of this run: where the first logger writes, as ModelCheckpoint has it."""
+    loggers = trainer.loggers
+    root = place((loggers[0].save_dir if loggers else None) or trainer.default_root_dir)
+    if not loggers:
         return root
-    logger = trainer.loggers[0]
+    logger = loggers[0]
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return root / str(logger.name) / version
-
-
-def store_of(trainer: pl.Trainer) -> str | None:
-    """The address of this run's folder where it is in a store and not on this machine."""
-    address = _save_dir(trainer)
-    return address if is_in_store(address) else None
-
-
-def _save_dir(trainer: pl.Trainer) -> str:
-    loggers = trainer.loggers
-    return str((loggers[0].save_dir if loggers else None) or trainer.default_root_dir)
-
-
-def _local(address: str) -> Path:
-    """Where on this machine the files for `address` go."""
-    if not is_in_store(address):
-        return place(address)
-    path = re.split(":/+", address)[-1]
-    parts = [part.replace(":", "_") for part in path.split("/") if part not in ("", ".", "..")]
-    return Path.cwd().joinpath(*parts)

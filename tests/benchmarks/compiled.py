@@ -1,12 +1,16 @@
 """What a due step costs beside a plain one, eager and compiled: time, and memory at its peak.
 
-`python -m tests.benchmarks.compiled`, on the CPU with the default compiler. Memory is what all
-tensors hold, as torch's allocator tells, compiled code's too.
+`python -m tests.benchmarks.compiled`: a small GPT on the CPU. Memory is what all tensors hold, as
+torch's allocator tells, compiled code's too. `--device cuda`: GPT-2 small, 16 x 1024 tokens in
+bf16-mixed. There steps overlap, so that a capture's time is that of a window of steps with one less
+that of a window of a run without the callback.
 """
 
+import argparse
 import json
 import logging
 import statistics
+import sys
 import tempfile
 import time
 from contextlib import nullcontext
@@ -22,6 +26,12 @@ from tests import models
 from tests.benchmarks.training import CONTEXT, HIDDEN, TOKENS, SmallGPT
 
 BATCH, APART, WARM_UP, STEPS = 16, 6, 12, 36
+GPT2 = {
+    "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12,
+    "tie_word_embeddings": True,
+}  # fmt: skip
+GPT2_HIDDEN = ("gpt.transformer.h.5", "gpt.transformer.ln_f")
+WINDOW, WINDOWS = 10, 6  # steps, with one capture each; the first two windows are warm-up
 
 
 class Marks(pl.Callback):
@@ -42,30 +52,65 @@ class Marks(pl.Callback):
         return [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
 
 
+class OnTheCard(pl.Callback):
+    """Times windows of steps, and the most bytes that each step held; waits once a window."""
+
+    def __init__(self):
+        self.starts, self.peaks = [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx:
+            self.peaks.append(torch.cuda.max_memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+        if batch_idx % WINDOW == WINDOW // 2:
+            torch.cuda.synchronize()
+            self.starts.append(time.perf_counter())
+
+    def of_a_window(self):
+        """Seconds: the median of those after the warm-up."""
+        pairs = zip(self.starts[2:], self.starts[3:], strict=False)
+        return statistics.median(after - before for before, after in pairs)
+
+    def most(self):
+        """Bytes, after the warm-up."""
+        return max(self.peaks[2 * WINDOW :])
+
+
 def is_due(step):
     """Weights are measured after the step before, hidden states in the step itself."""
     return step % APART in (0, APART - 1)
 
 
-def train(compiled, marks, steps):
+def geometry(tokens, hidden, apart):
+    values = {f"{m} values": [str(row % m) for row in range(tokens)] for m in (2, 6, 40)}
+    return SemanticGeometry(
+        AttributeTable.from_dict(values),
+        hidden=hidden,
+        shift_labels=True,
+        every_n_steps=apart,
+        growth=None,
+    )
+
+
+def batches(tokens, context):
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(tokens, (BATCH * 8, context), generator=generator)
+    return DataLoader([{"input_ids": row, "labels": row} for row in ids], BATCH)
+
+
+def train(model, loader, callbacks, **options):
+    with tempfile.TemporaryDirectory() as folder:
+        models.trainer(folder, *callbacks, **options).fit(model, loader)
+    return model
+
+
+def train_small(compiled, marks, steps):
     torch.compiler.reset()
     model = SmallGPT()
     if compiled:
         model.gpt.compile()
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(TOKENS, (BATCH * 8, CONTEXT), generator=generator)
-    loader = DataLoader([{"input_ids": row, "labels": row} for row in ids], BATCH)
-    values = {f"{m} values": [str(row % m) for row in range(TOKENS)] for m in (2, 6, 40)}
-    semgeom = SemanticGeometry(
-        AttributeTable.from_dict(values),
-        hidden=HIDDEN,
-        shift_labels=True,
-        every_n_steps=APART,
-        growth=None,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = models.trainer(folder, marks, semgeom, max_steps=steps)
-        trainer.fit(model, loader)
+    callbacks = marks, geometry(TOKENS, HIDDEN, APART)
+    train(model, batches(TOKENS, CONTEXT), callbacks, max_steps=steps)
 
 
 def due_and_plain(of_steps):
@@ -78,7 +123,7 @@ def due_and_plain(of_steps):
 def peaks(compiled):
     """The most bytes that tensors held in each step."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        train(compiled, Marks(), WARM_UP + 2 * APART)
+        train_small(compiled, Marks(), WARM_UP + 2 * APART)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         watched.export_chrome_trace(str(file))
@@ -95,11 +140,10 @@ def peaks(compiled):
     }
 
 
-def main():
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+def tell_small():
     for compiled in (False, True):
         marks = Marks()
-        train(compiled, marks, STEPS)
+        train_small(compiled, marks, STEPS)
         due, plain = map(statistics.median, due_and_plain(dict(enumerate(marks.seconds))))
         most_due, most_plain = map(max, due_and_plain(peaks(compiled)))
         print(
@@ -109,5 +153,58 @@ def main():
         )
 
 
+def gpt2(compiled, size):
+    """GPT-2 small with the weights of seed 0; compiled: None, or the mode."""
+    torch.compiler.reset()
+    torch.cuda.empty_cache()
+    with torch.random.fork_rng():
+        model = SmallGPT(**size)
+    if compiled:
+        model.gpt.compile(mode=compiled)
+    return model
+
+
+def tell_on_the_card(size, modes=(None, "default", "reduce-overhead")):
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, lightning {pl.__version__}")
+    loader = batches(size["vocab_size"], size["n_positions"])
+    options = {
+        "max_steps": WINDOW * WINDOWS, "max_epochs": -1,
+        "accelerator": "gpu", "devices": 1, "precision": "bf16-mixed",
+    }  # fmt: skip
+    for compiled in modes:
+        found, weights = [], []
+        for ours in ([], [], [geometry(size["vocab_size"], GPT2_HIDDEN, WINDOW)]):
+            card = OnTheCard()
+            model = train(gpt2(compiled, size), loader, [card, *ours], **options)
+            found.append(card)
+            weights.append([parameter.detach().cpu() for parameter in model.parameters()])
+            del model
+        _, without, with_it = found
+        step = without.of_a_window() / WINDOW
+        capture = with_it.of_a_window() - without.of_a_window()
+        repeats, same = (all(map(torch.equal, weights[0], other)) for other in weights[1:])
+        print(
+            f"{compiled or 'eager':15} step {1000 * step:.1f} ms, capture {capture / step:.1%} of "
+            f"one; at its peak {without.most() / 1e9:.2f} GB, with captures "
+            f"{with_it.most() / without.most():.3f} of it; weights equal to the bit: {same} "
+            f"(a second run without: {repeats})",
+            flush=True,
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    options = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    if options.device == "cpu":
+        tell_small()
+    elif not torch.cuda.is_available():
+        print("There is no CUDA device here.")
+    else:
+        tell_on_the_card(GPT2)
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -70,6 +70,7 @@ def tell(rows, width, dtype, device, rounds):
     figures = partial(figures_of, whole[1], plans[1], whole[1].count * 0)
     memory = peak_of(partial(sums, 1, second=True), device) / weight.nbytes
     print(f"\n[{rows}, {width}] {dtype}, rounds of {rounds}")
+    print(f"vector_norm, W.T @ W, ms           {norm * 1e3:8.3f} {gemm * 1e3:.2f}")
     print(f"mean and sums / vector_norm        {without[1] / norm:8.1f}   (aim 4, at most 8)")
     for sets in plans:
         cost = (with_second[sets] - without[sets]) / gemm

@@ -37,16 +37,17 @@ POSITIONS = 4096  # of a batch whose memory is measured
 
 
 class SmallGPT(pl.LightningModule):
-    """Four layers of width 192."""
+    """Four layers of width 192, or as the options of a GPT2Config say."""
 
-    def __init__(self):
+    def __init__(self, **options):
         super().__init__()
         from transformers import GPT2Config, GPT2LMHeadModel
 
-        configuration = GPT2Config(
-            vocab_size=TOKENS, n_positions=CONTEXT, n_embd=WIDTH, n_layer=LAYERS, n_head=4,
-            tie_word_embeddings=False, bos_token_id=0, eos_token_id=0,
-        )  # fmt: skip
+        small = {
+            "vocab_size": TOKENS, "n_positions": CONTEXT, "n_embd": WIDTH, "n_layer": LAYERS,
+            "n_head": 4, "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0,
+        }  # fmt: skip
+        configuration = GPT2Config(**(small | options))
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.gpt = GPT2LMHeadModel(configuration)

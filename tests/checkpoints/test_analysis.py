@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from lightning_semgeom import AttributeTable, History, SemanticGeometry, analyze
 from lightning_semgeom.checkpoints.analysis import analyze_with
+from lightning_semgeom.checkpoints.given import GivenSteps
+from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.record.keys import metric_keys
 from tests import models
 from tests.checkpoints.files import head, save
@@ -110,7 +112,8 @@ def test_several_tables_are_measured_with_one_reading(tmp_path, monkeypatch):
     load, read = torch.load, []
     monkeypatch.setattr(torch, "load", lambda *a, **options: read.append(a) or load(*a, **options))
     tables = {"one": models.table(), "two": models.table().shuffled(0)}
-    found = analyze_with([tmp_path], tables, None, {"two": tmp_path / "two"})
+    checkpoints, folders = find_checkpoints([tmp_path]), {"two": tmp_path / "two"}
+    found = analyze_with(checkpoints, tables, None, folders, GivenSteps({}))
     assert len(read) == 1
     for name, history in found.histories.items():
         assert history.keys[0] == f"{name}/gap"

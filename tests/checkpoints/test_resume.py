@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from lightning_semgeom import AttributeTable, History, analyze
+from lightning_semgeom import AttributeTable, History, analyze, snapshot
 from lightning_semgeom.checkpoints.resume import FILE_NAME
 from tests import models
 from tests.checkpoints.files import head, save
@@ -64,7 +64,13 @@ def test_after_an_interrupt_it_goes_on_to_the_same_history_to_the_bit(tmp_path):
 
 @pytest.mark.parametrize(
     "more",
-    [{"data": BATCHES[:2]}, {"hidden": "body.0"}, {"max_positions": 20}, {"tensor": "embed"}],
+    [
+        {"data": BATCHES[:2]},
+        {"data": [{**batch, "x": batch["x"].flip(0)} for batch in BATCHES]},  # the same labels
+        {"hidden": "body.0"},
+        {"max_positions": 20},
+        {"tensor": "embed"},
+    ],
 )
 def test_what_is_asked_otherwise_is_done_anew_and_what_was_there_is_put_aside(tmp_path, more):
     stored(tmp_path / "run", SEEDS[:2])
@@ -94,6 +100,18 @@ def test_from_the_first_checkpoint_that_is_another_one_all_is_anew(tmp_path):
         ours, theirs = (h.picture("unembedding", step) for h in (history, expected))
         assert (ours.gram == theirs.gram).all()
     assert len(History.load(tmp_path / "out/earlier.1")) == 4
+
+
+def test_records_of_something_else_are_not_taken_for_its_own(tmp_path):
+    made = stored(tmp_path / "run", SEEDS[:2])
+    measured(tmp_path, Counted())
+    other = History()
+    other.open(tmp_path / "out")
+    for step, model in made.items():
+        other.append(snapshot(model, models.table(), hidden="body.0", data=BATCHES), step)
+    measured(tmp_path, again := Counted())
+    assert again.calls == 2 * len(BATCHES)
+    assert len(History.load(tmp_path / "out/earlier.2")) == 2
 
 
 def test_more_checkpoints_of_a_run_that_goes_on_are_added(tmp_path, monkeypatch):

@@ -1,12 +1,15 @@
 """Stages of training that count their steps anew are runs of their own."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from lightning_semgeom import History, analyze
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
-from lightning_semgeom.checkpoints.stages import stages_in
+from lightning_semgeom.checkpoints.given import GivenSteps
+from lightning_semgeom.checkpoints.runs import find_checkpoints
+from lightning_semgeom.checkpoints.stages import restarted_stages
 from lightning_semgeom.commands.cli import main
 from tests import models
 from tests.checkpoints.files import head, save, save_colours
@@ -49,24 +52,28 @@ def test_stages_that_count_anew_are_refused_as_one_run_and_named(tmp_path):
 
 def test_stages_that_go_on_counting_are_one_run(tmp_path):
     saved(tmp_path, ["stage1-step-10", "stage1-step-20", "stage2-step-30"])
-    assert stages_in([tmp_path], {}) == []
+    assert not restarted_stages(find_checkpoints([tmp_path]), GivenSteps({}))
     assert [record.step for record in analyze(tmp_path, models.table())] == [10, 20, 30]
 
 
 def test_with_a_checkpoint_of_no_stage_that_has_a_step_they_are_one_run_as_before(tmp_path):
     saved(tmp_path, [*RESTARTED, "step-5"])
-    assert stages_in([tmp_path], {}) == []
+    assert not restarted_stages(find_checkpoints([tmp_path]), GivenSteps({}))
 
 
 @pytest.mark.parametrize("broken", [None, "stage1", "stage2"])
-def test_the_command_measures_each_stage_as_a_run_of_its_own(tmp_path, capsys, broken):
+def test_the_command_measures_each_stage_as_a_run_of_its_own(tmp_path, capsys, broken, monkeypatch):
+    plain = Path.iterdir
     run, table, out = tmp_path / "run", tmp_path / "colours.csv", tmp_path / "out"
     saved(run, [*RESTARTED, "stage2-ingredient1-step3000"])
     save(run / "main.pt")  # the newest of all, without a step
     save_colours(table)
     for file in run.glob(f"{broken}*"):
         file.write_text("text")
+    listed = Counter()
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.update([path]) or plain(path))
     code = main(["analyze", str(run), "--attributes", str(table), "--out", str(out)])
+    assert listed[run] == 1  # it is searched once for all stages
     told = capsys.readouterr()
     assert code == 1  # of main.pt, which is left out
     assert told.err.count("main.pt: it tells no step") == 1

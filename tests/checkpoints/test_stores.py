@@ -1,14 +1,12 @@
 """Checkpoints in object stores: found as on a disk, and of each the rows alone are fetched."""
 
-import socket
 import warnings
 
 import fsspec
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
-from moto.server import ThreadedMotoServer
-from s3fs import S3File, S3FileSystem
+from s3fs import S3File
 from safetensors.torch import save_file
 from upath import UPath
 
@@ -24,35 +22,15 @@ from tests.checkpoints.files import head, save, save_colours
 BODY = {"body.weight": torch.randn(500, 500), "scale": torch.tensor(2.0)}  # a megabyte
 
 
-@pytest.fixture(scope="module")
-def server():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = ThreadedMotoServer("127.0.0.1", port=port, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
-
-
 @pytest.fixture(params=["memory", "s3"])
-def store(request, monkeypatch):
+def store(request):
     """The address of an empty folder in a store, and that store."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    found = fsspec.filesystem(request.param)
     if request.param == "memory":
-        found = fsspec.filesystem("memory")
         found.store.clear()
-        yield "memory://bucket/run", found
-        return
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("server"))
-    S3FileSystem.clear_instance_cache()
-    found = fsspec.filesystem("s3")
-    if found.exists("bucket"):
-        found.rm("bucket", recursive=True)
-    found.mkdir("bucket")
-    yield "s3://bucket/run", found
-    S3FileSystem.clear_instance_cache()
+    return f"{request.param}://bucket/run", found
 
 
 def figures(history):

@@ -75,7 +75,7 @@ def test_a_site_with_a_zero_row_is_measured_carefully_from_then_on(asked):
 class Wide(models.TinyModel):
     def __init__(self):
         super().__init__()
-        self.wide = nn.Embedding(models.TOKENS, 257)
+        self.wide = nn.Embedding(models.TOKENS, 129)
 
 
 def test_eigenvalues_of_a_wide_site_come_with_the_pictures_that_are_kept(tmp_path):

@@ -25,7 +25,7 @@ NEEDS = {
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
 }
 OPTIONAL = {
-    *("matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "wandb"),
+    *("matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "upath", "wandb"),
     "huggingface_hub",
 }
 WATCHED = sorted({*HEAVY, *OPTIONAL})
@@ -96,6 +96,9 @@ WRONG = {
     "quantile must lie between 0 and 1; got 2": [*ANALYZE, "rows.csv", "--quantile", "2"],
     "threshold must be a finite number": [*ANALYZE, "rows.csv", "--threshold", "inf"],
     "no file or folder at 'none'": ["analyze", "here", "none", "--attributes", "rows.csv"],
+    "--hidden goes with --text": [*ANALYZE, "rows.csv", "--hidden", "layers.*"],
+    "--context goes with --text": [*ANALYZE, "rows.csv", "--context", "8"],
+    "give the --tokenizer of the model, too": [*ANALYZE, "rows.csv", "--text", "rows.csv"],
     "no attribute file at 'none.csv'": [*ANALYZE, "none.csv"],
     "no attribute file at 'here'": [*ANALYZE, "here"],
     "about a vocabulary: give its --tokenizer": [*ANALYZE, "surface"],

@@ -206,10 +206,13 @@ def test_a_picture_is_read_with_its_bands(tmp_path):
 
 def test_the_last_record_can_be_given_its_pictures_later(tmp_path):
     history = filled(tmp_path)
-    history.replace_last(Record(5, history.records[-1].values, {"hidden.layer_1": "a.npz"}))
+    history.save_picture(5, "hidden.layer_1", models.picture(np.eye(2)))
+    assert History.load(tmp_path).records[-1].pictures == record(5).pictures
+    history.write()
     read = History.load(tmp_path)
     assert [r.step for r in read] == [0, 1, 5]
-    assert read.records[-1].pictures == {"hidden.layer_1": "a.npz"}
+    assert [*read.records[-1].pictures] == ["unembedding", "hidden.layer_1"]
+    assert (read.picture("hidden.layer_1", 5).gram == np.eye(2)).all()
 
 
 def test_milestones_are_those_of_the_last_record():

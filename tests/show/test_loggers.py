@@ -11,7 +11,6 @@ import warnings
 import zipfile
 from pathlib import Path
 
-import lightning.pytorch as pl
 import matplotlib.image
 import numpy as np
 import pytest
@@ -356,52 +355,6 @@ def test_the_end_is_shown_also_where_something_else_than_max_steps_ends_the_run(
     with open(f"{logger.log_dir}/metrics.csv", encoding="utf-8") as file:
         rows = [int(row["step"]) for row in csv.DictReader(file) if row["semgeom/phase"]]
     assert rows == [record.step for record in history]
-
-
-@pytest.mark.parametrize(
-    ("place", "local"),
-    [
-        ("memory://runs/a", "runs/a"),
-        ("s3://bucket/deep/er", "bucket/deep/er"),
-        ("gs://bucket", "bucket"),
-        ("s3:/bucket/made/by/a/Path", "bucket/made/by/a/Path"),
-        ("simplecache::s3://bucket/x", "bucket/x"),
-        ("hdfs://name-node:8020/runs/../../x", "name-node_8020/runs/x"),
-    ],
-)
-def test_a_run_in_a_store_has_its_files_here_and_says_so(tmp_path, monkeypatch, place, local):
-    monkeypatch.chdir(tmp_path)
-    model, data = models.TinyModel(), models.batches()
-    callback = SemanticGeometry(models.table(), every_n_steps=1)
-
-    class InStore(pl.loggers.Logger):
-        name, version, save_dir = "x", 0, place
-
-        def log_metrics(self, metrics, step=None):
-            pass
-
-        def log_hyperparams(self, *arguments, **named):
-            pass
-
-    trainer = models.trainer(tmp_path, callback, max_steps=2, logger=InStore())
-    with pytest.warns(UserWarning, match="SemanticGeometry: it writes no files to") as told:
-        trainer.fit(model, data)
-    folder = tmp_path / local / "x" / "version_0" / "semgeom"
-    (message,) = [str(w.message) for w in told if "SemanticGeometry" in str(w.message)]
-    assert f"to '{place}'; history and pictures go to '{folder}'" in message
-    assert len(History.load(folder)) == 3
-    assert [path.name for path in tmp_path.iterdir()] == [Path(local).parts[0]]
-
-
-@pytest.mark.processes
-def test_pictures_of_a_csv_logger_in_a_store_are_here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    callback = SemanticGeometry(models.table(), every_n_steps=1)
-    trainer = models.trainer(tmp_path, callback, max_steps=2, logger=CSVLogger("memory://runs/b"))
-    with pytest.warns(UserWarning, match="writes no files to 'memory://runs/b'"):
-        trainer.fit(models.TinyModel(), models.batches())
-    assert list((tmp_path / "runs/b").rglob("*.png"))
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_a_folder_written_as_an_address_of_this_machine_is_that_folder(tmp_path):

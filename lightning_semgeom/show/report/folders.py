@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_semgeom.record.places import FILE_NAME
+from lightning_semgeom.stores import as_away, forget_listings, is_there
 
 CONTROL = "_control"  # what follows a callback's name
 
@@ -19,12 +20,17 @@ def history_folders(folders: Sequence[Path]) -> list[Path]:
     Raises:
         FileNotFoundError: if a folder holds no history; the message says where it was looked for.
     """
-    return [holder for folder in folders for holder in _holders(folder)]
+    found = []
+    for folder in folders:
+        with as_away(folder):
+            found += _holders(folder)
+    return found
 
 
 def _holders(folder: Path) -> list[Path]:
     """The folders with a history that is no other one's control."""
-    if (folder / FILE_NAME).is_file():
+    forget_listings(folder)
+    if is_there(folder / FILE_NAME):
         return [folder]
     found = {file.parent for file in folder.glob(f"*/{FILE_NAME}")}
     if not found:

@@ -12,6 +12,10 @@ Object.values(data.timelines).forEach((figure, number) =>
   Plotly.newPlot(`timeline-${number}`, figure.data, figure.layout, CONFIG)
 );
 
+data.layers.forEach((figure, number) =>
+  Plotly.newPlot(`layers-${number}`, figure.data, figure.layout, CONFIG)
+);
+
 // One lookup a picture: its cosines are unpacked when it is first shown.
 function cosines(picture) {
   if (!picture.cosines) {

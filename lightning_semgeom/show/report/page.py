@@ -20,10 +20,12 @@ from lightning_semgeom.record.history import History
 from lightning_semgeom.record.picture import SitePicture, turned_towards
 from lightning_semgeom.show.moment import is_moment
 from lightning_semgeom.show.plots.style import COLOURS
+from lightning_semgeom.show.report.layers import layer_maps
 from lightning_semgeom.show.report.runs import RunFiles
 from lightning_semgeom.show.report.timelines import timelines
 from lightning_semgeom.show.report.words import moment_section, phase_sections, sentences
 from lightning_semgeom.show.summary import known_gaps
+from lightning_semgeom.stores import is_there, write
 
 _MOST_PICTURES = 40  # of a site: 1 MB at 96 lines
 _SCALE = 10_000  # cosines travel as integers of 16 bits
@@ -41,6 +43,7 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
     moment = is_moment([run.history for run in runs])
     drawn = {} if moment else timelines(runs)
     figures = {site: json.loads(figure.to_json()) for site, figure in drawn.items()}
+    maps = {} if moment else layer_maps(runs)
     pictures = [
         {"run": run.name, "sites": _pictures(run.history), "peaks": _peaks(run.history)}
         for run in runs
@@ -51,15 +54,21 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
         title=escape(", ".join(run.name for run in runs)),
         style=source.joinpath("page.css").read_text(encoding="utf-8"),
         sentences=sentences(runs, moment),
-        sections=moment_section(runs) if moment else phase_sections(runs, [*figures]),
+        sections=moment_section(runs) if moment else phase_sections(runs, [*figures], [*maps]),
         pictures="Pictures" if moment else "Pictures by step",
         data=_json(
-            {"timelines": figures, "pictures": pictures, "scale": _SCALE, "colours": COLOURS}
+            {
+                "timelines": figures,
+                "layers": [json.loads(figure.to_json()) for figure in maps.values()],
+                "pictures": pictures,
+                "scale": _SCALE,
+                "colours": COLOURS,
+            }
         ),
         plotly=get_plotlyjs(),
         script=source.joinpath("page.js").read_text(encoding="utf-8"),
     )
-    out.write_text(html, encoding="utf-8")
+    write(out, html.encode())
 
 
 def _json(data: Any) -> str:
@@ -82,7 +91,7 @@ def _pictures(history: History) -> dict[str, list[dict[str, Any]]]:
             for record in history
             if site in record.pictures
             and history.folder is not None
-            and (history.folder / record.pictures[site]).is_file()
+            and is_there(history.folder / record.pictures[site])
         ]
         marked = {
             step

@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import FILE_NAME, without_common_start
 from lightning_semgeom.show.report.folders import CONTROL, history_folders
+from lightning_semgeom.stores import is_there
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def find_runs(folders: Sequence[Path]) -> list[RunFiles]:
 
 def _control_of(holder: Path) -> History | None:
     control = holder.with_name(holder.name + CONTROL)
-    return History.load(control) if (control / FILE_NAME).is_file() else None
+    return History.load(control) if is_there(control / FILE_NAME) else None
 
 
 def _short(holders: Sequence[Path]) -> list[str]:

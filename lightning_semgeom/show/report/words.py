@@ -18,6 +18,9 @@ _PHASES = """\
 Steps of the optimizer at which structure appeared, peaked and was gone; gap: mean cosine of
 rows that share a value of the attribute minus that of rows that do not; z: the peak's gap
 against relabelling, in standard deviations."""
+_LAYERS = """\
+Gap of each layer, the mean over the attributes; a star where it is largest. Steps are a column
+each, in their order; grey where it is undefined."""
 _FIGURES = """\
 Gap: mean cosine of rows that share a value of the attribute minus that of rows that do not; z: that
 gap against relabelling, in standard deviations; strength: 0 for noise, 1 where the attribute is all
@@ -45,8 +48,8 @@ def moment_section(runs: Sequence[RunFiles]) -> str:
     return _section("Figures", _table(MOMENT_HEADER, rows, len(runs) > 1), _FIGURES)
 
 
-def phase_sections(runs: Sequence[RunFiles], sites: Sequence[str]) -> str:
-    """The phases of runs, and a place for the timeline of each site."""
+def phase_sections(runs: Sequence[RunFiles], sites: Sequence[str], layered: Sequence[str]) -> str:
+    """The phases of runs, a place for the layers of those in `layered`, and for each timeline."""
     several = len(runs) > 1
     rows = [
         (run.name, mark, cells(summary, mark))
@@ -60,6 +63,7 @@ def phase_sections(runs: Sequence[RunFiles], sites: Sequence[str]) -> str:
     drawn = "\n".join(_timeline(number, site) for number, site in enumerate(sites))
     return (
         _section("Phases", _table(HEADER, rows, several, above), _PHASES)
+        + _layers(layered, several)
         + f"\n<section>\n<h2>Timeline</h2>\n{drawn}\n</section>"
     )
 
@@ -92,6 +96,19 @@ def _table(
     body = "\n".join(lines)
     kind = " class=several" if several else ""
     return f"<table{kind}><thead>{above}<tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+
+
+def _layers(names: Sequence[str], several: bool) -> str:
+    """A place for the map of each run in `names`; nothing where there is none."""
+    if not names:
+        return ""
+    places = "\n".join(
+        (f"<h3>{escape(name)}</h3>\n" if several else "")
+        + f'<div class="plot layers" id="layers-{number}" role="img" '
+        f'aria-label="Mean gap of each layer of {escape(name)} by step"></div>'
+        for number, name in enumerate(names)
+    )
+    return f'\n<section>\n<h2>Layers</h2>\n{places}\n<p class="note">{_LAYERS}</p>\n</section>'
 
 
 def _timeline(number: int, site: str) -> str:

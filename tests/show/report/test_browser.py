@@ -13,6 +13,7 @@ from lightning_semgeom import snapshot
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from tests import models
+from tests.show.test_layers import GAPS, history
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -166,3 +167,25 @@ def test_models_that_were_looked_at_once_have_figures_and_no_timeline_or_slider(
         "run.dispatchEvent(new Event('change'));"
     )
     assert np.abs(shown_gram(browser) - first).max() > 0.5
+
+
+def test_the_map_of_layers_is_drawn_with_its_stars(browser, tmp_path):
+    history(tmp_path / "run/semgeom")
+    write_report(find_runs([tmp_path / "run"]), tmp_path / "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    place = browser.find_element("id", "layers-0")
+    browser.execute_script("arguments[0].scrollIntoView()", place)
+    heat = browser.execute_script("return arguments[0].data[0].z", place)
+    assert heat == [[None if np.isnan(g) else g for g in gaps] for gaps in GAPS.values()]
+    assert len(place.find_elements("css selector", ".scatterlayer .point")) == 2
+    pixels = np.asarray(Image.open(io.BytesIO(place.screenshot_as_png)).convert("RGB"))
+    reds, blues = pixels[..., 0].astype(int), pixels[..., 2].astype(int)
+    assert (reds - blues > 60).any()
+    assert (blues - reds > 60).any()
+    names = [found.text for found in place.find_elements("css selector", ".ytick text")]
+    bottoms = [f.location["y"] for f in place.find_elements("css selector", ".ytick text")]
+    assert names == ["0", "1", "2"]
+    assert bottoms == sorted(bottoms, reverse=True)
+    rows = [found.text for found in browser.find_elements("css selector", "td:first-child")]
+    assert rows == ["unembedding", "hidden.model.layers.0", "hidden.model.layers.1"]
+    assert browser.get_log("browser") == []
