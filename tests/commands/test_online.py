@@ -13,6 +13,7 @@ from lightning_semgeom import History
 from lightning_semgeom.commands.cli import main
 from tests.attributes import vocabularies
 from tests.checkpoints.files import save_colours
+from tests.commands.test_hidden import BYTES, PROSE, saved
 from tests.hub import RUN, fill, header_of, weights
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "dog", "##s", "ran", "cat"]
@@ -156,6 +157,24 @@ def test_transformers_makes_the_tokenizer_where_there_is_a_vocabulary_alone(
     assert not whole
     assert [one for one in hub.asked if "vocab.txt" in one.path]
     assert [record.step for record in History.load("semgeom_analysis/semgeom")] == [20_000, 40_000]
+
+
+@pytest.mark.filterwarnings("ignore:snapshot. figures of hidden")
+def test_a_text_goes_through_models_of_the_hub_as_through_folders(hub, here, capsys):
+    saved(here / "run")
+    (here / "prose.txt").write_text(PROSE)
+    for folder in (here / "run").iterdir():
+        files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        files["tokenizer.json"] = BYTES.to_str().encode()
+        hub["org/gpt"].put(folder.name, files)
+    (here / "tokenizer.json").write_text(BYTES.to_str())
+    text = ["--attributes", "surface", "--text", "prose.txt", "--context", "8"]
+    assert main(["analyze", "hf://org/gpt", *text, "--out", "there"]) == 0
+    assert main(["analyze", "run", "--tokenizer", "tokenizer.json", *text, "--out", "disk"]) == 0
+    there, disk = (History.load(here / name / "semgeom") for name in ("there", "disk"))
+    assert [record.step for record in there] == [0, 5]
+    assert any(site.startswith("hidden.") for site in there.sites)
+    assert repr([dict(one.values) for one in there]) == repr([dict(one.values) for one in disk])
 
 
 def test_steps_and_addresses_that_are_none_are_told_before_the_hub_is_asked(hub, capsys):

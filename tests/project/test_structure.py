@@ -12,16 +12,8 @@ ROOT = Path(lightning_semgeom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 OPTIONAL = {
     *("wandb", "wandb_workspaces", "tokenizers", "transformers", "peft", "safetensors"),
-    *(
-        "matplotlib",
-        "pandas",
-        "tensorboard",
-        "sklearn",
-        "plotly",
-        "PIL",
-        "upath",
-        "huggingface_hub",
-    ),
+    *("matplotlib", "pandas", "tensorboard", "sklearn", "plotly", "PIL"),
+    *("upath", "huggingface_hub"),
 }
 # What each wing knows of the others: the data goes one way.
 KNOWS = {
