@@ -49,6 +49,7 @@ def as_of_another_process(monkeypatch):
     """Nothing is known but what lies on disk."""
     monkeypatch.setattr(revisions, "_answers", {})
     monkeypatch.setattr(revisions, "_trees", {})
+    monkeypatch.setattr(asking, "_silent", set())
 
 
 def model(step, **more):

@@ -163,6 +163,15 @@ def test_one_revision_is_measured_alone(hub):
     assert steps_of(analyze(f"{RUN}@{commit}", models.table(), step_of={f"run@{commit}": 9})) == [9]
 
 
+def test_a_model_without_an_owner_is_found(hub):
+    hub["gpt2"].put("main", weights(1))
+    hub["gpt2"].put("step3", weights(3))
+    assert steps_of(analyze("hf://gpt2", models.table())) == [3]
+    assert steps_of(analyze("hf://gpt2@step3", models.table())) == [3]
+    with pytest.raises(ValueError, match="hf://gpt3: its revisions: there is no such repository"):
+        analyze("hf://gpt3", models.table())
+
+
 def test_checkpoints_in_folders_of_a_repository_are_found_there(hub):
     files = {f"out/checkpoint-{step}/{name}": data
              for step in (5, 6) for name, data in weights(step).items()}  # fmt: skip

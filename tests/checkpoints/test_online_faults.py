@@ -97,10 +97,12 @@ def test_where_nothing_can_be_had_that_is_the_error(hub):
         analyze("hf://org/run@main", models.table(), step_of={"run": 1})
 
 
-def test_a_server_that_is_not_there_is_told(hub, monkeypatch):
+def test_a_server_that_is_not_there_is_told_and_others_are_not_waited_for_as_long(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ValueError, match="no answer from the Hub, 5 times in a row"):
         analyze(RUN, models.table())
+    with pytest.raises(ValueError, match="its revisions: no answer from the Hub \\("):
+        analyze("hf://other", models.table())  # once
 
 
 def test_a_token_opens_what_is_private_and_goes_nowhere_else(hub, tmp_path, capfd):

@@ -24,6 +24,7 @@ _LONGEST_WAIT = 320.0  # its limits count requests in windows of five minutes
 _TOLD = 10.0  # seconds; who waits for less need not know
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _WINDOW = re.compile(r"\bt=(\d+)")  # of `RateLimit: "api";r=0;t=55`
+_silent: set[str] = set()
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -40,13 +41,21 @@ def ask(what: str, call: Callable[[], Answer]) -> Answer:
 
     Raises:
         HubError: if it fails, and five times where the fault may pass: limits of the rate, servers
-            that are busy, connections that are cut.
+            that are busy, connections that are cut. Where nothing was answered five times what
+            is asked next is tried once, until there is an answer: a run has many revisions.
     """
+    from huggingface_hub import constants
+
+    tries = 1 if constants.ENDPOINT in _silent else TRIES
     for tried in count(1):
         try:
-            return call()
+            answer = call()
+            _silent.discard(constants.ENDPOINT)
+            return answer
         except Exception as fault:  # clients of HTTP have no base class in common
-            if tried == TRIES or not _may_pass(fault):
+            if tried == tries or not _may_pass(fault):
+                if _may_pass(fault) and _status(fault) is None:
+                    _silent.add(constants.ENDPOINT)
                 raise HubError(f"{what}: {_words(fault, tried)}") from None
             wait = _wait(fault, tried)
         if wait >= _TOLD:
@@ -73,7 +82,6 @@ def get(what: str, url: str, check: Callable[[Any], None] | None = None, **heade
 
     # What is not compressed on its way has the bytes that a range names.
     plain = {"Accept-Encoding": "identity"} | {k.replace("_", "-"): v for k, v in headers.items()}
-
     client: Any = utils  # which does not say what of it is public
 
     def call() -> Any:

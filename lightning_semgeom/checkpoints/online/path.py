@@ -67,7 +67,7 @@ class HubPath(PurePosixPath):
 
     @property
     def _depth(self) -> int:
-        return 1 if "@" in self.parts[0] else 2
+        return 1 if "@" in self.parts[0] else min(2, len(self.parts))
 
     @property
     def _listed(self) -> HubFile | None:
