@@ -12,6 +12,7 @@ from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.online.addresses import is_online
 from lightning_semgeom.commands.arguments import (
     VOCABULARY,
+    address,
     attribute_parts,
     check_analyze,
     check_text,
@@ -19,7 +20,7 @@ from lightning_semgeom.commands.arguments import (
     positive,
 )
 from lightning_semgeom.commands.telling import tell, warn
-from lightning_semgeom.stores import is_in_store, place
+from lightning_semgeom.stores import is_in_store
 
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
@@ -43,7 +44,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "paths",
         metavar="RUN",
-        type=place,
+        type=address,
         nargs="+",
         help="a checkpoint, or a folder that is searched for them, here or in a store "
         "(s3://bucket/run), or a model on the Hub (hf://org/name, hf://org/name@revision, globs "
@@ -60,7 +61,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--tokenizer",
         metavar="PATH",
-        type=place,
+        type=address,
         help="tokenizer.json of the model, or the folder that has it (default: of a model on the "
         "Hub its own)",
     )
@@ -112,7 +113,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--text",
         metavar="FILE",
-        type=place,
+        type=address,
         help="measure the hidden states of this text, too: it goes through the model of each "
         "checkpoint, whole folders of save_pretrained with a config.json; needs --tokenizer",
     )
@@ -140,7 +141,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--out",
         metavar="FOLDER",
-        type=place,
+        type=address,
         help="where results go, here or in a store (default: semgeom_analysis in the first RUN, "
         "or beside it; in the working directory, where that is in a store)",
     )

@@ -9,15 +9,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from lightning_semgeom.attributes import delimited
 from lightning_semgeom.attributes.numbers import Cut
 from lightning_semgeom.checkpoints import paths as checkpoints
-from lightning_semgeom.checkpoints.online.addresses import check_address, is_online
+from lightning_semgeom.checkpoints.online.addresses import check_address, is_online, place_of
 from lightning_semgeom.record.places import history_file, own_folder
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.show.report.folders import history_folders
-from lightning_semgeom.stores import is_in_store, is_there
+from lightning_semgeom.stores import is_in_store, is_there, place
 
 VOCABULARY = ("surface", "python", "wordnet")
 """What stands for a file of attributes where a tokenizer is given."""
@@ -26,6 +27,14 @@ VOCABULARY = ("surface", "python", "wordnet")
 def attribute_parts(attributes: str) -> list[str]:
     """The files and words of `--attributes`, which commas join; a file may have one in its name."""
     return [attributes] if Path(attributes).is_file() else attributes.split(",")
+
+
+def address(text: str) -> Path:
+    """A path of this machine, of a store or of the Hub, for argparse."""
+    try:
+        return cast(Path, place_of(text)) if is_online(text) else place(text)
+    except (ValueError, ImportError) as fault:
+        raise argparse.ArgumentTypeError(f"'{text}': {fault}") from None
 
 
 def positive(text: str) -> int:
@@ -146,11 +155,9 @@ def tokenizer_file(path: Path) -> Path:
 def check_report(folders: Sequence[Path], out: Path) -> None:
     """Raise a ValueError or an OSError for what `report` cannot take."""
     history_folders(folders)
-    if is_in_store(out):
-        raise ValueError(f"--out: '{out}' is in a store; expected a file on this machine.")
-    if out.is_dir():
+    if is_there(out) and out.is_dir():
         raise IsADirectoryError(f"--out: '{out}' is a folder; expected the name of a file.")
-    if not out.parent.is_dir():
+    if not (is_in_store(out) or out.parent.is_dir()):  # a store has no folders that would be made
         raise FileNotFoundError(f"--out: there is no folder '{out.parent}' to write the page to.")
 
 
@@ -161,6 +168,8 @@ def check_workspace(folder: Path | None, name: str) -> None:
 
 
 def _check_out_folder(out: Path) -> None:
+    if is_online(out):
+        raise ValueError(f"--out: '{out}' is on the Hub, where nothing is written.")
     if is_in_store(out):
         is_there(out)  # raises where the store is away: better now than after an hour
         return

@@ -15,13 +15,13 @@ from typing_extensions import override
 from lightning_semgeom._version import __version__
 from lightning_semgeom.commands.analyze_command import add_analyze
 from lightning_semgeom.commands.arguments import (
+    address,
     check_demo,
     check_report,
     check_workspace,
     positive,
 )
 from lightning_semgeom.commands.telling import tell
-from lightning_semgeom.stores import place
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction["_Parser"]
@@ -117,21 +117,21 @@ def _add_report(commands: _Commands) -> None:
     parser.add_argument(
         "folders",
         metavar="RUN_FOLDER",
-        type=Path,
+        type=address,
         nargs="+",
         help="what a Trainer's logger wrote, here or in a store (s3://bucket/run)",
     )
     parser.add_argument(
         "-o",
         "--out",
-        type=Path,
+        type=address,
         metavar="FILE",
-        help="where to write (default: report.html in the first folder, if that is not in a store)",
+        help="where to write, here or in a store (default: report.html in the first folder)",
     )
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    folders = [place(folder) for folder in chosen.folders]
+    folders = chosen.folders
     out = chosen.out or folders[0] / "report.html"
     check_report(folders, out)
     from lightning_semgeom.show.report.page import write_report
@@ -157,14 +157,14 @@ def _add_wandb_workspace(commands: _Commands) -> None:
         "folder",
         metavar="RUN_FOLDER",
         nargs="?",
-        type=Path,
+        type=address,
         help="a run whose sites get sections and pictures (default: the unembedding, the embedding "
         "and all hidden sites together, these without pictures)",
     )
 
 
 def _wandb_workspace(chosen: argparse.Namespace) -> int:
-    folder = None if chosen.folder is None else place(chosen.folder)
+    folder = chosen.folder
     check_workspace(folder, chosen.name)
     from lightning_semgeom.show.workspace import DEFAULT_SITES, save, sites_of, workspace
 

@@ -130,6 +130,18 @@ def test_the_tokenizer_of_another_revision_stands_in_for_one_that_cannot_be_had(
     )
 
 
+def test_a_tokenizer_of_another_repository_can_be_named(hub, capsys):
+    fill_pythia(hub, (0, 1))
+    hub["org/words"].put(
+        "main", {"words/tokenizer.json": vocabularies.word_piece().to_str().encode()}
+    )
+    command = ["analyze", "hf://org/pythia", "--attributes", "surface", "--tokenizer"]
+    assert main([*command, "hf://org/words/words", "--min-count", "1"]) == 0
+    assert not capsys.readouterr().err.count("the tokenizer is that of")
+    assert main([*command, "hf://org/words"]) == 2
+    assert "no tokenizer at 'hf://org/words/tokenizer.json'" in capsys.readouterr().err
+
+
 def test_without_a_tokenizer_that_is_told_where_one_is_needed(hub, capsys):
     fill(hub)
     assert main(["analyze", RUN, "--attributes", "surface"]) == 2
@@ -181,6 +193,7 @@ def test_steps_and_addresses_that_are_none_are_told_before_the_hub_is_asked(hub,
     for arguments, message in (
         ([RUN, "--steps", "a:b"], "steps: 'a:b' in 'a:b' is no step and no range"),
         (["hf://datasets/org/name"], "'hf://datasets/org/name' is no model"),
+        ([RUN, "--out", "hf://org/results"], "--out: 'hf://org/results' is on the Hub, where"),
     ):
         assert main(["analyze", *arguments, "--attributes", "colours.csv"]) == 2
         assert message in capsys.readouterr().err

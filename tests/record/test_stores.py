@@ -32,7 +32,7 @@ def store(request, tmp_path, monkeypatch):
 
 
 def fit(root, *callbacks, steps=STEPS, checkpoint=None, **options):
-    """History and final head of a run with a record at each update."""
+    """History and final weights of a run with a record at each update."""
     pl.seed_everything(3, verbose=False)
     settings = {"hidden": "body", "every_n_steps": 1, "growth": None}
     callback = SemanticGeometry(models.table(), **settings, **options)
@@ -42,16 +42,20 @@ def fit(root, *callbacks, steps=STEPS, checkpoint=None, **options):
     )
     model = models.TinyModel()
     trainer.fit(model, models.Resumable(models.batches()), ckpt_path=checkpoint)
-    return callback.history, model.lm_head.weight.detach()
+    return callback.history, weights_of(model)
 
 
 def fit_alone(root):
-    """The final head of the same run without a callback of ours."""
+    """The final weights of the same run without a callback of ours."""
     pl.seed_everything(3, verbose=False)
     model = models.TinyModel()
     trainer = models.trainer(root, max_steps=STEPS, enable_checkpointing=False)
     trainer.fit(model, models.Resumable(models.batches()))
-    return model.lm_head.weight.detach()
+    return weights_of(model)
+
+
+def weights_of(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def assert_same(found, expected):
@@ -204,9 +208,9 @@ def test_a_store_that_is_away_in_mid_run_is_one_warning_and_gets_what_it_missed(
     store, away, tmp_path
 ):
     with pytest.warns(UserWarning, match="a record is not written") as told:
-        _, head = fit(store, away())
+        _, weights = fit(store, away())
     assert len(ours(told)) == 1, ours(told)
-    assert torch.equal(head, fit_alone(tmp_path / "alone"))
+    assert torch.equal(weights, fit_alone(tmp_path / "alone"))
     fit(tmp_path / "here")
     assert_same(History.load(f"{store}/semgeom"), History.load(tmp_path / "here/semgeom"))
 

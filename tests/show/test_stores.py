@@ -68,7 +68,10 @@ def test_the_page_of_a_run_in_a_store_is_that_of_the_run_on_this_machine(store, 
     fit(False, root=tmp_path / "a/b")
     write_report(find_runs([tmp_path / "a/b"]), tmp_path / "here.html")
     assert main(["report", f"{store}/a/b", "-o", str(tmp_path / "there.html")]) == 0
-    assert (tmp_path / "there.html").read_bytes() == (tmp_path / "here.html").read_bytes()
+    assert main(["report", f"{store}/a/b"]) == 0
+    page = (tmp_path / "here.html").read_bytes()
+    assert (tmp_path / "there.html").read_bytes() == page
+    assert place(f"{store}/a/b/report.html").read_bytes() == page
     assert sites_of(place(f"{store}/a/b")) == ["unembedding"]
 
 
@@ -77,18 +80,29 @@ def test_what_a_command_cannot_take_from_a_store_is_one_line(store, tmp_path, ca
     fit(False, root=f"{store}/a")
     told = {
         f"no history in '{store}/none'": ["report", f"{store}/none", "-o", "page.html"],
-        "/report.html' is in a store; expected a file on this machine": ["report", f"{store}/a"],
+        "is a folder; expected the name of a file": ["report", f"{store}/a", "-o", f"{store}/a"],
         f"no history at '{store}/none": [
             *("wandb-workspace", "--entity", "me", "--project", "it", f"{store}/none"),
         ],
         "is in a store; expected a folder on this machine": ["demo", "--out", store],
-        "Unsupported filesystem: 'nosuch'": ["report", "nosuch://a", "-o", "page.html"],
     }
     for message, arguments in told.items():
         assert main(arguments) == 2, arguments
         found = capsys.readouterr().err
         assert message in found
         assert len(found.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("report",), ("analyze", "--attributes", "x.csv"), ("wandb-workspace",)]
+)
+def test_a_store_that_nobody_knows_is_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "nosuch://a"])
+    assert ended.value.code == 2
+    found = capsys.readouterr().err
+    assert "'nosuch://a': Unsupported filesystem: 'nosuch'" in found
+    assert len(found.splitlines()) == 1
 
 
 def test_a_command_says_that_a_store_is_away(s3, capsys):

@@ -128,7 +128,7 @@ class HubPath(PurePosixPath):
 
     def read_bytes(self) -> bytes:
         """The whole file."""
-        return self.fs.cat_file(self, 0, self._file.size)
+        return self.fs.cat_file(self)
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """The whole file as text."""
@@ -160,7 +160,7 @@ class _Store:
     """Ranges of files, fetched where they are not kept."""
 
     @staticmethod
-    def cat_file(path: HubPath, start: int, end: int) -> bytes:
+    def cat_file(path: HubPath, start: int = 0, end: int | None = None) -> bytes:
         from huggingface_hub import hf_hub_url
 
         file = path._file
@@ -178,7 +178,8 @@ class _Store:
             url = hf_hub_url(path.repository, path.inside, revision=path.commit)
             return cut(get(f"'{path.inside}'", url, check, Range=f"bytes={begin}-{stop - 1}"))
 
-        return bytes(range_of(file.content, start, min(end, file.size), fetch))
+        stop = file.size if end is None else min(end, file.size)
+        return bytes(range_of(file.content, start, stop, fetch))
 
     @staticmethod
     def open(path: HubPath, mode: str, block_size: int) -> IO[bytes]:
