@@ -1,5 +1,6 @@
 """A Hub that is slow, full, cut off or closed: what is tried again, what is told, what goes on."""
 
+import json
 import re
 import time
 
@@ -55,6 +56,32 @@ def test_a_limit_of_the_rate_is_waited_for_as_long_as_the_hub_says(hub, monkeypa
     hub.faults["GET *resolve*"] = [(429, {"Retry-After": "2"})]
     assert steps_of(analyze(RUN, models.table())) == [0, 1]
     assert waited == [3, 8, 2]
+
+
+def test_a_long_wait_is_told(hub, monkeypatch, capsys):
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    fill(hub, steps=(0,))
+    hub.faults["GET *refs*"] = [(429, {"Retry-After": "9999"})]
+    analyze(RUN, models.table())
+    assert waited == [320]
+    assert "The Hub asks to wait for 320 s." in capsys.readouterr().err
+
+
+def test_the_offline_mode_of_huggingface_hub_is_kept_to_and_told(hub, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="its revisions: HF_HUB_OFFLINE is set"):
+        analyze(RUN, models.table())
+    assert not hub.asked
+
+
+def test_a_shard_that_is_not_there_is_told_with_what_is(hub):
+    index = {"weight_map": {"lm_head.weight": "model-00001-of-00001.safetensors"}}
+    files = {"model.safetensors.index.json": json.dumps(index).encode(), **weights(1)}
+    files["other.safetensors"] = files.pop("model.safetensors")
+    hub["org/run"].put("step1", files)
+    with pytest.raises(ValueError, match=r"which is not there; there is 'other\.safetensors'"):
+        analyze(RUN, models.table())
 
 
 def test_each_revision_that_cannot_be_had_is_one_line_and_the_rest_goes_on(hub):
