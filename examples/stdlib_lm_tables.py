@@ -7,8 +7,8 @@ from many_runs import markdown, spread
 from transience_tables import ranked, shade, steps_told
 
 from lightning_semgeom import History
+from lightning_semgeom.record.summary import known_gaps, summaries
 from lightning_semgeom.show.plots.style import COLOURS, GREY, new_figure
-from lightning_semgeom.show.summary import known_gaps, summaries
 
 SHORT = {
     "embedding": "embedding",

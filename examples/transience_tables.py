@@ -7,10 +7,10 @@ import numpy as np
 from many_runs import markdown, spread
 
 from lightning_semgeom import History
+from lightning_semgeom.record.summary import summaries
 from lightning_semgeom.settings import factored, ufm
 from lightning_semgeom.settings.controlled import network_setting
 from lightning_semgeom.show.plots.style import COLOURS, GREY, new_figure
-from lightning_semgeom.show.summary import summaries
 
 NAMES = {
     "factored": "S1 factored",

@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "analyze",
     "attribute_similarity",
+    "compare",
     "concepts",
     "directions",
     "neural_collapse",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.record.history import History
     from lightning_semgeom.record.phases import PhaseDetector
     from lightning_semgeom.record.snapshot import Snapshot
+    from lightning_semgeom.show.plots.compare import compare
     from lightning_semgeom.training.alignment import AttributeAlignment
     from lightning_semgeom.training.anchor import GramAnchor
     from lightning_semgeom.training.dispersion import GramDispersion
@@ -78,6 +80,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "StopAfterPeak": "training.stopping",
         "analyze": "checkpoints.analysis",
         "attribute_similarity": "geometry.similarity",
+        "compare": "show.plots.compare",
         "concepts": "geometry.concepts",
         "directions": "geometry.directions",
         "neural_collapse": "geometry.collapse",

@@ -1,7 +1,7 @@
 """Each argument of each public callable, given each wrong kind, is told before anything begins."""
 
+import ast
 import inspect
-import re
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ FITTING = {
     "StopAfterPeak": {},
     "analyze": {"paths": "here", "attributes": TABLE},
     "attribute_similarity": CODES,
+    "compare": {"runs": {"a run": lightning_semgeom.History()}},
     "concepts": {"rows": ROWS, "k": 2, "table": TABLE},
     "directions": {"rows": ROWS, "table": TABLE},
     "neural_collapse": {"rows": ROWS, "labels": torch.arange(12) % 3, "num_classes": 3},
@@ -63,6 +64,7 @@ TAKES = {
     "Sequence[str | Path]": {"words"},
     "Path": set(),
     "Mapping[str, int]": {"dict"},
+    "Mapping[str, History | Sequence[History]]": set(),
     "Iterable[Any]": {"list", "words"},
 }
 ARGUMENTS = [
@@ -73,9 +75,15 @@ ARGUMENTS = [
 ]
 
 
+def alternatives(node):
+    if isinstance(node, ast.BinOp):
+        return [*alternatives(node.left), *alternatives(node.right)]
+    return [ast.unparse(node)]
+
+
 def taken(annotation):
     """The wrong kinds that are right for this annotation."""
-    parts = re.split(r" \| (?![^\[]*\])", annotation)
+    parts = alternatives(ast.parse(annotation, mode="eval").body)
     kinds = [
         {"function"}
         if part.startswith("Callable")

@@ -18,9 +18,9 @@ from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.record.history import History
+from lightning_semgeom.record.places import CONTROL
 from lightning_semgeom.show.layers import layer_sites
 from lightning_semgeom.show.plots import timeline
-from lightning_semgeom.show.report.folders import CONTROL
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from lightning_semgeom.stores import write

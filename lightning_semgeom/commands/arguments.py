@@ -15,9 +15,8 @@ from lightning_semgeom.attributes import delimited
 from lightning_semgeom.attributes.numbers import Cut
 from lightning_semgeom.checkpoints import paths as checkpoints
 from lightning_semgeom.checkpoints.online.addresses import check_address, is_online, place_of
-from lightning_semgeom.record.places import history_file, own_folder
+from lightning_semgeom.record.places import history_folders, own_history
 from lightning_semgeom.settings.documents import text_of
-from lightning_semgeom.show.report.folders import history_folders
 from lightning_semgeom.stores import is_in_store, is_there, place
 
 VOCABULARY = ("surface", "python", "wordnet")
@@ -164,7 +163,7 @@ def check_report(folders: Sequence[Path], out: Path) -> None:
 def check_workspace(folder: Path | None, name: str) -> None:
     """Raise an OSError for what `wandb-workspace` cannot take."""
     if folder is not None:
-        history_file(own_folder(folder, name))
+        own_history(folder, name)
 
 
 def _check_out_folder(out: Path) -> None:

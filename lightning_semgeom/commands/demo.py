@@ -13,13 +13,13 @@ from typing_extensions import override
 
 from lightning_semgeom.callback import SemanticGeometry
 from lightning_semgeom.record.history import History
+from lightning_semgeom.record.places import CONTROL
+from lightning_semgeom.record.summary import known_gaps
 from lightning_semgeom.settings.controlled import NETWORKS, Network, Setting, network_setting
 from lightning_semgeom.show.loggers import run_folder
 from lightning_semgeom.show.plots import gram_row, timeline
-from lightning_semgeom.show.report.folders import CONTROL
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
-from lightning_semgeom.show.summary import known_gaps
 
 STEPS = {"stdlib": 1200} | dict.fromkeys(NETWORKS, 2000)
 _CONTROL_SEED = 0

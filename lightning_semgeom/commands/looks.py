@@ -17,10 +17,10 @@ from lightning_semgeom.checkpoints.looks import Look, look_at
 from lightning_semgeom.commands.analyze import with_control
 from lightning_semgeom.geometry.directions import directions
 from lightning_semgeom.record.history import History
+from lightning_semgeom.record.summary import text_table
 from lightning_semgeom.show.moment import MOMENT_HEADER, moment_cells, moment_sentence
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
-from lightning_semgeom.show.summary import text_table
 from lightning_semgeom.stores import write
 
 _MOST_VALUES = 20  # of which the nearest tokens are printed; the file has all

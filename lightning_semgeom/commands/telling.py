@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def tell(history: History, control: History) -> None:
     """Print the phases of a run, in a table and in words."""
-    from lightning_semgeom.show.summary import sentence, table_of
+    from lightning_semgeom.record.summary import sentence, table_of
 
     print(f"\n{table_of(history, control)}\n\n{sentence(history, control)}\n")
 

@@ -13,23 +13,29 @@ if TYPE_CHECKING:
 
 
 def plot(
-    history: History, site: str | None = None, ax: Axes | None = None
+    history: History, site: str | None = None, ax: Axes | None = None, label: str | None = None
 ) -> tuple[Figure, Axes | np.ndarray]:
     """Gaps, phases and asymmetry over log steps (needs matplotlib).
 
     Args:
         history: what to draw.
         site: whose gaps to draw into `ax`; None: the first one's.
-        ax: where to draw gaps alone; None: a new figure with all sites.
+        ax: where to draw gaps alone, beside what is drawn there; None: a new figure of all sites.
+        label: the run's name in the legend of `ax`; see `compare` for many runs.
 
     Returns:
         The figure, and its axes `[2, sites]` or `ax`.
+
+    Raises:
+        ValueError: if there is a label and no `ax`.
     """
     from lightning_semgeom.show.plots.timeline import draw_gaps, timeline
 
     if ax is None:
+        if label is not None:
+            raise ValueError(f"plot(label='{label}') names a run among others: give ax=, too.")
         return timeline(history)
-    draw_gaps(ax, history, site or history.sites[0])
+    draw_gaps(ax, history, site or history.sites[0], label=label)
     return ax.get_figure(root=True), ax  # type: ignore[return-value]
 
 

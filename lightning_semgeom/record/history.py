@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,15 @@ import numpy as np
 
 from lightning_semgeom.record.drawn import plot, plot_layers
 from lightning_semgeom.record.folder import HistoryFolder
+from lightning_semgeom.record.frames import to_pandas
 from lightning_semgeom.record.history_file import records_of
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.places import history_file, parts_of
-from lightning_semgeom.record.record import Milestones, Record, picture_file
+from lightning_semgeom.record.record import Milestones, Record, picture_file, unknown
+from lightning_semgeom.record.shown import in_html, in_text
 from lightning_semgeom.stores import folder_text, place
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lightning_semgeom.record.recorder import Recorder
     from lightning_semgeom.record.snapshot import Snapshot
 
@@ -51,13 +50,14 @@ class History:
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read a history from its file, or the folder that holds it, here or in a store (`s3://`).
+        """Read a history from its file, its folder or its run's, here or in a store (`s3://`).
 
         A cut last line, as a crash leaves it, is dropped with a warning.
 
         Raises:
             FileNotFoundError: if there is no history.
-            ValueError: if another line cannot be read; the message names it.
+            ValueError: if another line cannot be read, which the message names, or if the run has
+                the histories of several callbacks.
         """
         file = history_file(place(path))
         history = cls()
@@ -170,21 +170,53 @@ class History:
         """The sites' names, in order."""
         return list(dict.fromkeys(site for site, _ in map(self._split, self.keys) if site))
 
+    def metrics(self, site: str) -> list[str]:
+        """What is known of `site`, such as `gap` and `gap/colour`, in order."""
+        return [metric for where, metric in map(self._split, self.keys) if where == site]
+
     def attributes(self, site: str) -> list[str]:
         """The attributes whose gap was taken at `site`, in order."""
-        metrics = [metric for where, metric in map(self._split, self.keys) if where == site]
+        metrics = self.metrics(site)
         return [metric.removeprefix("gap/") for metric in metrics if metric.startswith("gap/")]
 
     def key(self, site: str, metric: str) -> str:
         """The key of a site's metric, such as `gap` or `gap/colour`.
 
         Raises:
-            KeyError: if there is none; the message lists close ones.
+            KeyError: if there is no such site, attribute or metric; the message lists close ones.
         """
         key = f"{self._name}_{site}/{metric}"
-        if key not in self._keys:
-            raise KeyError(self._unknown(f"{site}/{metric}"))
-        return key
+        if key in self._keys:
+            return key
+        attribute = metric.partition("/")[2]
+        if site not in self.sites:
+            raise KeyError(unknown("site", site, self.sites))
+        if attribute and attribute not in (known := self.attributes(site)):
+            raise KeyError(unknown(f"attribute of {site}", attribute, known))
+        raise KeyError(unknown(f"figure of {site}", metric, self.metrics(site)))
+
+    def gap(
+        self, attribute: str | None = None, site: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps int64 `[n]` and gaps fp64 `[n]` of an attribute.
+
+        Args:
+            attribute: which; None: the mean over all.
+            site: where; None: at the first site.
+
+        Raises:
+            KeyError: if there is no such site or attribute; the message lists close ones.
+
+        Example:
+            >>> history = History()
+            >>> values = {"semgeom/gap": 0.25, "semgeom_unembedding/gap/colour": 0.25}
+            >>> history.append(Record(0, values))
+            >>> steps, gaps = history.gap("colour")
+            >>> steps.tolist(), gaps.tolist()
+            ([0], [0.25])
+        """
+        where = site or next(iter(self.sites), "unembedding")
+        return self.curve(self.key(where, "gap" if attribute is None else f"gap/{attribute}"))
 
     def milestones(self, site: str, attribute: str) -> Milestones:
         """When the structure of an attribute appeared, peaked and was gone, as last known."""
@@ -201,7 +233,7 @@ class History:
             KeyError: if no record has the key; the message lists close ones.
         """
         if key not in self._keys:
-            raise KeyError(self._unknown(key))
+            raise KeyError(unknown("figure", key, self.keys))
         steps = np.array([record.step for record in self._records], dtype=np.int64)
         values = np.array([record.values.get(key, nan) for record in self._records])
         return steps, values
@@ -223,14 +255,9 @@ class History:
         """The steps at which a picture of `site` was kept."""
         return [record.step for record in self if site in record.pictures]
 
-    def to_pandas(self) -> pd.DataFrame:
-        """One row a record, `step` as its index."""
-        import pandas as pd
+    plot, plot_layers, to_pandas = plot, plot_layers, to_pandas
 
-        index = pd.Index([record.step for record in self], name="step")
-        return pd.DataFrame([dict(record.values) for record in self], index=index)
-
-    plot, plot_layers = plot, plot_layers
+    __repr__, _repr_html_ = in_text, in_html
 
     def state_dict(self) -> dict[str, Any]:
         """All records, as tensors, strings and integers."""
@@ -259,7 +286,3 @@ class History:
         """Site and metric of a key; the headlines have no site."""
         root, _, metric = key.partition("/")
         return root.removeprefix(self._name).removeprefix("_"), metric
-
-    def _unknown(self, key: str) -> str:
-        close = get_close_matches(key, self.keys, n=5, cutoff=0.4)
-        return f"no figure '{key}' in the history; close ones: {', '.join(close) or 'none'}."

@@ -6,22 +6,66 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from lightning_semgeom.stores import is_there, make_folder, move
+from lightning_semgeom.stores import as_away, forget_listings, is_there, make_folder, move
 
 FILE_NAME = "history.jsonl"
 PICTURE_FOLDER = "pictures"
+CONTROL = "_control"  # what follows a callback's name
 
 
 def history_file(path: Path) -> Path:
-    """The file of the history that `path` is, or that is in the folder `path`.
+    """The file of the history that `path` is, or that is in the folder `path` or a run's folder.
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if a run's folder has those of several callbacks.
     """
-    file = path / FILE_NAME if is_there(path) and path.is_dir() else path
-    if not (is_there(file) and file.is_file()):
-        raise FileNotFoundError(f"no history at '{file}'.")
-    return file
+    if not is_there(path):
+        raise FileNotFoundError(f"no history at '{path}': there is no such file or folder.")
+    if not path.is_dir():
+        return path
+    first, *others = history_folders([path])
+    if others:
+        names = ", ".join(f"'{folder.name}'" for folder in (first, *others))
+        raise ValueError(
+            f"'{path}' has the histories of several callbacks, {names}: give the folder of one."
+        )
+    return first / FILE_NAME
+
+
+def history_folders(folders: Sequence[Path]) -> list[Path]:
+    """The folders of the histories in each run folder, but for those of controls.
+
+    A folder is a run's, with `semgeom/history.jsonl` or other names of callbacks in it, or that of
+    a history itself. The control of `semgeom` is `semgeom_control`.
+
+    Raises:
+        FileNotFoundError: if a folder holds no history; the message says where it was looked for.
+    """
+    found = []
+    for folder in folders:
+        with as_away(folder):
+            found += _holders(folder)
+    return found
+
+
+def _holders(folder: Path) -> list[Path]:
+    """The folders with a history that is no other one's control."""
+    forget_listings(folder)
+    if is_there(folder / FILE_NAME):
+        return [folder]
+    found = {file.parent for file in folder.glob(f"*/{FILE_NAME}")}
+    if not found:
+        raise FileNotFoundError(
+            f"no history in '{folder}': expected '{folder / 'semgeom' / FILE_NAME}' or another "
+            "callback's folder there. Give the folder that a Trainer's first logger writes to."
+        )
+    names = {holder.name for holder in found}
+    return sorted(
+        holder
+        for holder in found
+        if not (holder.name.endswith(CONTROL) and holder.name.removesuffix(CONTROL) in names)
+    )
 
 
 def parts_of(file: Path) -> list[Path]:
@@ -41,10 +85,17 @@ def _part(file: Path, number: int) -> Path:
     return file.with_name(f"{file.stem}.{number:04d}{file.suffix}")
 
 
-def own_folder(folder: Path, name: str) -> Path:
-    """The folder of the callback called `name` in a run's `folder`, which may be that already."""
+def own_history(folder: Path, name: str) -> Path:
+    """The history's file of the callback called `name`, in a run's `folder` or its own.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
     own = folder / name
-    return own if is_there(own) and own.is_dir() else folder
+    file = (own if is_there(own) and own.is_dir() else folder) / FILE_NAME
+    if not is_there(file):
+        raise FileNotFoundError(f"no history at '{file}'.")
+    return file
 
 
 def put_aside(folder: Path) -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from math import isnan, nan
 
 
@@ -17,6 +18,14 @@ class Record:
     """Figures by the keys that loggers get; NaN where undefined."""
     pictures: Mapping[str, str] = field(default_factory=dict)
     """Site -> file of its picture, relative to the history's folder, where one was kept."""
+
+    def __repr__(self) -> str:
+        known = {key: value for key, value in self.values.items() if not isnan(value)}
+        shown = [f"{key} {value:.3g}" for key, value in known.items() if key.count("/") == 1]
+        return (
+            f"Record of step {self.step}: {', '.join(shown[:6]) or 'nothing is known'}; "
+            f"{len(known)} figures of {len(self.values)} in .values"
+        )
 
 
 @dataclass(frozen=True)
@@ -47,3 +56,13 @@ def listed(steps: list[int], most: int = 12) -> str:
     if len(steps) > most:
         return f"{', '.join(map(str, steps[:most]))}, ... ({len(steps)} in all)"
     return f"{', '.join(map(str, steps[:-1]))} and {steps[-1]}"
+
+
+def unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    """That there is no `name` of a kind, in words, with close ones, or with the first."""
+    if not known:
+        return f"no {kind} '{name}' in the history, which has none."
+    close = get_close_matches(name, known, n=5, cutoff=0.4)
+    if close:
+        return f"no {kind} '{name}' in the history; close ones: {', '.join(close)}."
+    return f"no {kind} '{name}' in the history; it has {', '.join(known[:5])}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.record.history import History
-from lightning_semgeom.record.places import own_folder
+from lightning_semgeom.record.places import own_history
 
 if TYPE_CHECKING:
     from wandb_workspaces.reports.v2 import LinePlot
@@ -29,7 +29,7 @@ def sites_of(folder: Path, name: str = "semgeom") -> list[str]:
         FileNotFoundError: if there is no history.
         ValueError: if it is that of a callback with another name.
     """
-    history = History.load(own_folder(folder, name))
+    history = History.load(own_history(folder, name))
     roots = list(dict.fromkeys(key.partition("/")[0] for key in history.keys))
     if name not in roots:
         raise ValueError(

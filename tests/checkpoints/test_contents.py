@@ -6,7 +6,7 @@ import torch
 from lightning_semgeom import AttributeTable, analyze
 from lightning_semgeom.checkpoints.contents import Contents, content_of
 from lightning_semgeom.record.record import listed
-from lightning_semgeom.show.summary import identical_steps, sentence
+from lightning_semgeom.record.summary import identical_steps, sentence
 from tests.checkpoints.files import head, save
 
 TABLE = AttributeTable.from_dict({"colour": list("rrbbggrrbbgg")})

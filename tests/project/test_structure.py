@@ -23,7 +23,7 @@ KNOWS = {
     "record": {"faults", "kinds", "stores"},
     "capture": {"faults", "attributes", "geometry"},
     "measure": {"faults", "attributes", "geometry", "capture", "record"},
-    "show": {"faults", "record", "stores"},
+    "show": {"faults", "kinds", "record", "stores"},
     "checkpoints": {
         *("_version", "faults", "kinds", "stores", "attributes", "capture", "measure", "record"),
     },

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_semgeom import History
+from lightning_semgeom import History, SemanticGeometry
 from lightning_semgeom.record.record import Record
 from tests import models
 
@@ -42,6 +42,39 @@ def test_what_is_written_is_read_again(tmp_path):
         assert values.tolist() == [0.0, 0.1, 0.5]
         assert np.isnan(read.curve("semgeom_unembedding/asymmetry")[1]).all()
         assert read.records[1].pictures == record(1).pictures
+
+
+def test_a_run_s_folder_is_read_too(tmp_path):
+    filled(tmp_path / "run/semgeom")
+    filled(tmp_path / "run/semgeom_control", steps=(0,))
+    assert len(History.load(tmp_path / "run")) == 3
+    filled(tmp_path / "run/other")
+    with pytest.raises(ValueError, match="several callbacks, 'other', 'semgeom': give the folder"):
+        History.load(tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=r"expected '.*/semgeom/history.jsonl'"):
+        History.load(tmp_path)
+
+
+def test_it_is_printed_as_its_phases(tmp_path):
+    history = filled(tmp_path)
+    head = f"History: 3 records, of steps 0 to 5, in '{tmp_path}'"
+    assert str(history).splitlines()[0] == head
+    assert "unembedding     colour" in str(history)
+    assert repr(History()) == "History: no record yet"
+    assert repr(filled(steps=(7,))).startswith("History: 1 record, of step 7\n")
+    html = history._repr_html_()
+    assert "<th>onset</th>" in html
+    assert html.count("<tr><td>") == 2
+    odd = History()
+    odd.append(Record(0, {"semgeom/gap": 0.1, "semgeom_a<b>/gap/c": 0.1, "semgeom_a<b>/z/c": 1.0}))
+    assert "a&lt;b&gt;" in odd._repr_html_()
+    assert "a<b>" not in odd._repr_html_()
+
+
+def test_a_record_is_printed_with_its_first_figures():
+    assert repr(record(3)) == (
+        "Record of step 3: semgeom/gap 0.5, semgeom_unembedding/gap 0.5; 4 figures of 5 in .values"
+    )
 
 
 def test_each_line_is_on_disk_at_once_and_strict_json(tmp_path):
@@ -181,8 +214,23 @@ def test_sites_attributes_and_keys_are_found_whatever_the_name():
 def test_an_unknown_key_is_answered_with_close_ones():
     with pytest.raises(KeyError, match="close ones: semgeom_unembedding/gap"):
         filled().curve("semgeom_unembeding/gap")
-    with pytest.raises(KeyError, match="no figure 'unembedding/gop'"):
+    with pytest.raises(KeyError, match=r"no figure of unembedding 'gop'.*close ones: gap"):
         filled().key("unembedding", "gop")
+    with pytest.raises(KeyError, match=r"no site 'unembeding'.*close ones: unembedding"):
+        filled().gap("colour", site="unembeding")
+    with pytest.raises(KeyError, match=r"no attribute of unembedding 'color'.*close ones: colour"):
+        filled().gap("color")
+    with pytest.raises(KeyError, match=r"no attribute of unembedding 'zzz'.*it has colour"):
+        filled().gap("zzz")
+    with pytest.raises(KeyError, match="no site 'unembedding' in the history, which has none"):
+        History().gap("colour")
+
+
+def test_the_gap_of_an_attribute_is_one_call():
+    steps, gaps = filled().gap("colour")
+    assert (steps.tolist(), gaps.tolist()) == ([0, 1, 5], [0.0, 0.1, 0.5])
+    assert filled().gap()[1].tolist() == [0.0, 0.1, 0.5]
+    assert np.isinf(filled().gap("colour", site="hidden.layer_1")[1]).all()
 
 
 def test_steps_must_increase():
@@ -229,8 +277,37 @@ def test_milestones_are_those_of_the_last_record():
     assert History().milestones("unembedding", "colour").onset_step is None
 
 
-def test_a_frame_has_one_row_a_record():
+def test_a_frame_has_one_row_a_step_site_and_attribute():
     frame = filled().to_pandas()
+    assert frame.columns.tolist() == ["step", "site", "attribute", "gap", "asymmetry"]
+    assert len(frame) == 3 * 2
+    own = frame[(frame.site == "unembedding") & (frame.attribute == "colour")]
+    assert own.step.tolist() == [0, 1, 5]
+    assert own.gap.tolist() == [0.0, 0.1, 0.5]
+    assert own.asymmetry.isna().all()
+    assert History().to_pandas().empty
+
+
+def test_a_frame_of_a_run_has_each_figure_of_its_history(tmp_path):
+    callback = SemanticGeometry(models.table(), hidden="body", every_n_steps=4, growth=None)
+    models.trainer(tmp_path, callback, max_steps=9).fit(models.TinyModel(), models.batches())
+    history = callback.history
+    frame = history.to_pandas().set_index(["step", "site", "attribute"])
+    assert len(frame) == len(history) * 2 * 2
+    names = {"gap", "z", "partial_gap", "onset_step", "asymmetry", "rows"}
+    assert names <= set(frame.columns)
+    for record in history:
+        for site in history.sites:
+            for name in history.attributes(site):
+                found = frame.loc[(record.step, site, name)]
+                for figure in frame.columns:
+                    key = f"semgeom_{site}/{figure}"
+                    own = record.values.get(f"{key}/{name}", record.values.get(key))
+                    assert found[figure] == pytest.approx(own, nan_ok=True, abs=0), key
+
+
+def test_a_wide_frame_has_one_row_a_record():
+    frame = filled().to_pandas(wide=True)
     assert frame.index.tolist() == [0, 1, 5]
     assert frame["semgeom/gap"].tolist() == [0.0, 0.1, 0.5]
 

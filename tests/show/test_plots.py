@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_semgeom import AttributeSimilarity, History, NeuralCollapse, PhaseDetector, Spectrum
+from lightning_semgeom import (
+    AttributeSimilarity,
+    History,
+    NeuralCollapse,
+    PhaseDetector,
+    Spectrum,
+    compare,
+)
 from lightning_semgeom.record.picture import MIXED
 from lightning_semgeom.record.record import Record
 from lightning_semgeom.show.plots import (
@@ -90,6 +97,67 @@ def test_a_history_is_plotted_alone_or_into_axes_of_one_s_own():
     assert {line.get_label() for line in ax.lines} >= {"colour", "kind"}
     empty, _ = History().plot()
     assert pixels(empty).std() > 0
+
+
+def test_runs_on_one_axis_have_colours_and_names_of_their_own():
+    ax = mpl.figure.Figure().subplots()
+    for name in ("seed 0", "seed 1"):
+        run().plot(ax=ax, label=name)
+    drawn = {line.get_label(): line.get_color() for line in ax.lines if ":" in line.get_label()}
+    assert [*drawn] == [f"{s}: {a}" for s in ("seed 0", "seed 1") for a in ("colour", "kind")]
+    assert len(set(drawn.values())) == 4
+    told = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(told) == len(set(told))
+    assert {"peak", "onset"} <= set(told)
+    with pytest.raises(ValueError, match=r"plot\(label='a'\) names a run among others: give ax="):
+        run().plot(label="a")
+
+
+def test_seeds_are_compared_by_their_median_and_all_they_span():
+    seeds = [run(lambda step, a, k=k: k * rise_and_fall(step, a)) for k in (1, 5, 2)]
+    figure, axes = compare({"many": seeds, "one": run()})
+    assert [axis.get_title() for axis in axes] == ["colour", "kind"]
+    for a, axis in enumerate(axes):
+        expected = np.array([rise_and_fall(step, a) for step in STEPS])
+        many, one = (line for line in axis.lines if not line.get_label().startswith("_"))
+        assert [many.get_label(), one.get_label()] == ["many (3 runs)", "one"]
+        assert many.get_color() != one.get_color()
+        np.testing.assert_allclose(many.get_xdata(), np.array(STEPS) + 1)
+        np.testing.assert_allclose(many.get_ydata(), 2 * expected)
+        np.testing.assert_allclose(one.get_ydata(), expected)
+        (band,) = axis.collections
+        corners = band.get_paths()[0].vertices[:, 1]
+        assert corners.min() == pytest.approx(expected.min())
+        assert corners.max() == pytest.approx(5 * expected.max())
+    assert pixels(figure).std() > 5
+    _, axes = compare({"one": run()}, site="hidden.norm")
+    assert len(axes[0].collections) == 0
+
+
+def test_seeds_are_compared_where_all_have_steps_and_figures():
+    longer = run(lambda step, a: math.nan if step == 5 else 0.1)
+    longer.append(Record(500, dict(longer.records[-1].values)))
+    _, axes = compare({"both": [run(), longer]})
+    (line,) = (line for line in axes[0].lines if line.get_label() == "both (2 runs)")
+    assert line.get_xdata().tolist() == [step + 1 for step in STEPS if step != 5]
+    other = History()
+    other.append(Record(7777, dict(longer.records[0].values)))
+    with pytest.raises(ValueError, match="the runs of 'both' have no step in common"):
+        compare({"both": [run(), other]})
+
+
+def test_what_cannot_be_compared_is_told():
+    with pytest.raises(KeyError, match=r"no site 'hidden.nrm'.*close ones: hidden.norm"):
+        compare({"a": run()}, site="hidden.nrm")
+    with pytest.raises(ValueError, match="runs is empty"):
+        compare({})
+    with pytest.raises(
+        ValueError, match=r"runs\['a'\] must be a History or a list of them; got a list"
+    ):
+        compare({"a": []})
+    figure, axes = compare({"nothing yet": History()})
+    assert len(axes) == 0
+    assert pixels(figure).std() >= 0
 
 
 def gram_picture(cells=8):

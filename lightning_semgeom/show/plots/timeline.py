@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _MARKS = (("onset_step", "^", "onset"), ("peak_step", "*", "peak"), ("collapse_step", "v", "gone"))
 _MARGINS = Margins(left=0.9, right=0.2, bottom=0.55, top=0.4, between=(0.7, 0.28))
 _LEGEND = 7  # points
+_GAP = "gap of an attribute"
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -76,27 +77,35 @@ def draw_gaps(
     site: str,
     control: History | None = None,
     with_legend: bool = True,
+    label: str | None = None,
 ) -> None:
-    """The gap of each attribute at `site`, with marks where phases began."""
+    """The gap of each attribute at `site`, with marks where phases began.
+
+    What is drawn there already keeps its colours, and others follow.
+    """
     axis.set_xscale("log")
     axis.grid(True, color="#EEEEEE")
-    _draw_attributes(axis, history, site, control)
+    _draw_attributes(axis, history, site, control, label)
     if with_legend:
         _draw_legend(axis)
 
 
-def _draw_attributes(axis: Axes, history: History, site: str, control: History | None) -> None:
+def _draw_attributes(
+    axis: Axes, history: History, site: str, control: History | None, label: str | None = None
+) -> None:
+    before = sum(line.get_gid() == _GAP for line in axis.get_lines())
     axis.axhline(0, color="#BBBBBB", linewidth=0.8)
     if control is not None and site in control.sites:
         for number, attribute in enumerate(control.attributes(site)):
             curve = control.curve(control.key(site, f"gap/{attribute}"))
-            label = "shuffled (control)" if number == 0 else None
-            _draw(axis, curve, color=GREY, linewidth=1, linestyle=":", label=label)
+            told = "shuffled (control)" if number == 0 else None
+            _draw(axis, curve, color=GREY, linewidth=1, linestyle=":", label=told)
     marked = False
-    for number, attribute in enumerate(history.attributes(site)):
+    for number, attribute in enumerate(history.attributes(site), before):
         colour = COLOURS[number % len(COLOURS)]
-        steps, values = history.curve(history.key(site, f"gap/{attribute}"))
-        _draw(axis, (steps, values), color=colour, label=attribute)
+        steps, values = history.gap(attribute, site)
+        told = attribute if label is None else f"{label}: {attribute}"
+        _draw(axis, (steps, values), color=colour, label=told, gid=_GAP)
         milestones = history.milestones(site, attribute)
         for name, marker, _ in _MARKS:
             at = np.flatnonzero(steps == getattr(milestones, name))
@@ -112,7 +121,8 @@ def _draw_attributes(axis: Axes, history: History, site: str, control: History |
                 markeredgecolor="black",
                 markeredgewidth=0.7,
             )
-    for _, marker, name in _MARKS if marked else ():
+    there = {line.get_label() for line in axis.get_lines()}
+    for _, marker, name in (mark for mark in _MARKS if marked and mark[2] not in there):
         axis.plot([], [], marker, color="white", markeredgecolor="black", label=name)
 
 

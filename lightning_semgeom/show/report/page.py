@@ -18,13 +18,13 @@ import numpy as np
 
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.picture import SitePicture, turned_towards
+from lightning_semgeom.record.summary import known_gaps
 from lightning_semgeom.show.moment import is_moment
 from lightning_semgeom.show.plots.style import COLOURS
 from lightning_semgeom.show.report.layers import layer_maps
 from lightning_semgeom.show.report.runs import RunFiles
 from lightning_semgeom.show.report.timelines import timelines
 from lightning_semgeom.show.report.words import moment_section, phase_sections, sentences
-from lightning_semgeom.show.summary import known_gaps
 from lightning_semgeom.stores import is_there, write
 
 _MOST_PICTURES = 40  # of a site: 1 MB at 96 lines

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_semgeom.record.history import History
-from lightning_semgeom.record.places import FILE_NAME, without_common_start
-from lightning_semgeom.show.report.folders import CONTROL, history_folders
+from lightning_semgeom.record.places import (
+    CONTROL,
+    FILE_NAME,
+    history_folders,
+    without_common_start,
+)
 from lightning_semgeom.stores import is_there
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from html import escape
 
 from lightning_semgeom.record.history import History
+from lightning_semgeom.record.summary import HEADER, cells, sentence, summaries
 from lightning_semgeom.show.moment import (
     MOMENT_HEADER,
     moment_cells,
     moment_sentence,
 )
 from lightning_semgeom.show.report.runs import RunFiles
-from lightning_semgeom.show.summary import HEADER, cells, sentence, summaries
 
 _PHASES = """\
 Steps of the optimizer at which structure appeared, peaked and was gone; gap: mean cosine of

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import isnan, nan
+from typing import TYPE_CHECKING
 
-from lightning_semgeom.record.history import History
 from lightning_semgeom.record.record import Milestones, listed
+
+if TYPE_CHECKING:
+    from lightning_semgeom.record.history import History
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ def summaries(history: History) -> list[CurveSummary]:
             top = max(gaps, key=lambda step: gaps[step])
             if milestones.peak_step in gaps:
                 top = milestones.peak_step
-            _, z = history.curve(history.key(site, f"z/{attribute}"))
+            z = f"z/{attribute}"
+            known = z in history.metrics(site)  # not where somebody made the records by hand
+            zs = history.curve(history.key(site, z))[1] if known else [nan] * len(steps)
             start, *_, end = [*gaps.values()] * 2
             found.append(
                 CurveSummary(
-                    site, attribute, milestones, start, gaps[top], end, z[steps.index(top)]
+                    site, attribute, milestones, start, gaps[top], end, zs[steps.index(top)]
                 )
             )
     return found
@@ -115,10 +120,11 @@ def _widths(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
 
-def table_of(history: History, control: History) -> str:
+def table_of(history: History, control: History | None = None) -> str:
     """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
     rows = [cells(summary) for summary in summaries(history)]
-    rows += [cells(summary, " (shuffled)") for summary in summaries(control)]
+    if control is not None:
+        rows += [cells(summary, " (shuffled)") for summary in summaries(control)]
     widths = _widths(HEADER, rows)
     above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
     return f"{above.rstrip()}\n{text_table(HEADER, rows)}"
