@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from lightning_semgeom.attributes.given import Attributes, table_of
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.asked import check_batches, check_least
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.contents import Contents, content_of
+from lightning_semgeom.checkpoints.each_step import by_step
 from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.checkpoints.reading import Faults, Measuring, left_notes, reason_of
@@ -29,7 +30,7 @@ from lightning_semgeom.checkpoints.resume import (
 )
 from lightning_semgeom.checkpoints.runs import find_checkpoints
 from lightning_semgeom.checkpoints.stages import restarted_stages, told_apart
-from lightning_semgeom.checkpoints.tensors import CheckpointError, are_same
+from lightning_semgeom.checkpoints.tensors import CheckpointError
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.record.history import History
@@ -37,7 +38,6 @@ from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.stores import place
 
 NAME = "semgeom"
-_LAST_NUMBER = re.compile(r"(.*?(?<!-v))\d+")  # Lightning adds -v1 to names that are taken
 
 
 @checked_kinds
@@ -46,8 +46,9 @@ def analyze(
     attributes: Attributes,
     tensor: str | None = None,
     folder: str | Path | None = None,
-    steps: Mapping[str, int] | None = None,
+    step_of: Mapping[str, int] | None = None,
     *,
+    steps: str | None = None,
     build: Callable[[], nn.Module] | None = None,
     hidden: str | Sequence[str] = (),
     data: Iterable[Any] | None = None,
@@ -81,8 +82,10 @@ def analyze(
             head is tied and absent. An input embedding that is named gives the site `embedding`,
             all else `unembedding`.
         folder: where to write history and pictures, here or in a store; None: nowhere.
-        steps: the step of checkpoints whose names tell none, or another: by the name of the file or
-            folder, with or without its ending, or by its path.
+        step_of: the step of checkpoints whose names tell none, or another: by the name of the file
+            or folder, with or without its ending, or by its path.
+        steps: which of those that there are to measure, as `"0:512,1000:143000:10"`: all from 0 to
+            512, and every tenth that there is from 1000 to 143000; None: all.
         build: makes the model for hidden states; where it has its parameters is where it runs.
         hidden: names or globs of modules, as for `snapshot`; none: all layers.
         data: batches, as for `snapshot`; read once.
@@ -96,9 +99,9 @@ def analyze(
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds no checkpoint.
         ValueError: if no checkpoint can be read, two that differ have one step, or stages of
-            training make several runs of them; the message says which, and why. If `steps` has a
-            name that none has, if `attributes` is neither an AttributeTable nor a dict, and if
-            `build`, `hidden` and `data` contradict each other.
+            training make several runs of them; the message says which, and why. If `step_of` has a
+            name that none has, if `steps` chooses none, if `attributes` is neither an
+            AttributeTable nor a dict, and if `build`, `hidden` and `data` contradict each other.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -134,12 +137,13 @@ def analyze(
     paths = [paths] if isinstance(paths, str | Path) else paths
     if not paths:
         raise ValueError("paths is empty: give checkpoints, or folders that hold some.")
-    checkpoints, given = find_checkpoints(map(place, paths)), GivenSteps(steps or {})
+    chosen = None if steps is None else ChosenSteps(steps)
+    checkpoints, given = find_checkpoints(map(place, paths)), GivenSteps(step_of or {})
     given.check_known(checkpoints)
     stages = restarted_stages(checkpoints, given)
     if stages:
         raise ValueError(told_apart(stages))
-    found = analyze_with(checkpoints, {NAME: table}, tensor, folders, given, asked)
+    found = analyze_with(checkpoints, {NAME: table}, tensor, folders, given, asked, chosen=chosen)
     for told in (*found.faults, *found.notes):
         warnings.warn(told, stacklevel=3)  # `checked_kinds` lies between
     return found.histories[NAME]
@@ -165,6 +169,7 @@ def analyze_with(
     given: GivenSteps,
     asked: HiddenAsked | None = None,
     tell: Callable[[str], object] | None = None,
+    chosen: ChosenSteps | None = None,
 ) -> Analysis:
     """Measure with several tables of one length; each tensor is read once.
 
@@ -176,15 +181,16 @@ def analyze_with(
         given: the steps that a user says.
         asked: which hidden states, beside the weight.
         tell: gets what these cost, in words, before the work begins.
+        chosen: which steps; None: all.
 
     Raises:
-        ValueError: if none can be read, or two that differ have one step.
+        ValueError: if none can be read, two that differ have one step, or `chosen` chooses none.
         OSError: if a history cannot be written.
     """
     faults, contents, left = Faults(), Contents(), dict[str, None]()
     measuring = Measuring(tables, tensor, asked)
-    by_step = sorted(_by_step(checkpoints, given, measuring, faults).items())
-    identities = {step: identity_of(checkpoint) for step, checkpoint in by_step}
+    each = sorted(by_step(checkpoints, given, measuring, faults, chosen).items())
+    identities = {step: identity_of(checkpoint) for step, checkpoint in each}
     fingerprint = fingerprint_of(tables, tensor, measuring.sites, measuring.hidden)
     progress = Progress(folders, fingerprint, [*identities.items()])
     histories = {name: History() for name in tables} | progress.begin()
@@ -201,13 +207,13 @@ def analyze_with(
         faults.add_flaws(checkpoint, done.flaws)
         left.update(dict.fromkeys(done.left))
 
-    for done, (_, checkpoint) in zip(progress.done, by_step, strict=False):
+    for done, (_, checkpoint) in zip(progress.done, each, strict=False):
         tell_of(done, checkpoint)
     begin = len(progress.done)
-    if tell is not None and measuring.hidden is not None and begin < len(by_step):
-        tell(measuring.hidden.told(len(by_step) - begin))
-    bar = {"initial": begin, "total": len(by_step), "unit": "checkpoint", "disable": None}
-    for step, checkpoint in tqdm(by_step[begin:], **bar):
+    if tell is not None and measuring.hidden is not None and begin < len(each):
+        tell(measuring.hidden.told(len(each) - begin))
+    bar = {"initial": begin, "total": len(each), "unit": "checkpoint", "disable": None}
+    for step, checkpoint in tqdm(each[begin:], **bar):
         identity, found = identities[step], attempted(measuring.measured, checkpoint)
         if isinstance(found, Exception):
             done = Done(step, identity, fault=reason_of(found))
@@ -230,65 +236,3 @@ def analyze_with(
     if not all(map(len, histories.values())):
         raise ValueError(f"no checkpoint could be measured: {faults.short()}")
     return Analysis(histories, faults.lines, [*faults.notes, *contents.notes(), *left_notes(left)])
-
-
-def _by_step(
-    checkpoints: Sequence[Checkpoint],
-    given: GivenSteps,
-    measuring: Measuring,
-    faults: Faults,
-) -> dict[int, Checkpoint]:
-    """One checkpoint for each step; copies of the same weights, as last.ckpt is one, count once."""
-    by_step: dict[int, list[Checkpoint]] = {}
-    for checkpoint in checkpoints:
-        step = attempted(given.of, checkpoint)
-        if isinstance(step, Exception):
-            faults.add(checkpoint, step)
-        else:
-            by_step.setdefault(step, []).append(checkpoint)
-    chosen = {step: _one_of(same, step, measuring, faults) for step, same in by_step.items()}
-    return {step: checkpoint for step, checkpoint in chosen.items() if checkpoint is not None}
-
-
-def _one_of(
-    checkpoints: Sequence[Checkpoint],
-    step: int,
-    measuring: Measuring,
-    faults: Faults,
-) -> Checkpoint | None:
-    """The first that can be read, of checkpoints of one step."""
-    if len(checkpoints) == 1:
-        return checkpoints[0]
-    found: Checkpoint | None = None
-    unread = []
-    for checkpoint in checkpoints:
-        rows = attempted(measuring.rows_of, checkpoint)
-        if isinstance(rows, Exception):
-            faults.add(checkpoint, rows)
-            unread.append(checkpoint)
-        elif found is None:
-            found, first_rows = checkpoint, rows
-        elif not are_same(rows, first_rows):
-            raise ValueError(
-                f"'{found}' and '{checkpoint}' differ, and both are of step {step}. Give the "
-                "checkpoints of one run alone, or move one of the two elsewhere."
-                f"{_PARTS if _are_numbered(found.path, checkpoint.path) else ''}"
-            )
-    if found is not None and any(_are_numbered(found.path, other.path) for other in unread):
-        faults.add(found, CheckpointError(f"it is not measured without the others.{_PARTS}"))
-        return None
-    return found
-
-
-_PARTS = (
-    " Files of one step whose names differ in the last number may be parts of one checkpoint: if "
-    "they are, join them into one file first."
-)
-
-
-def _are_numbered(path: Path, other: Path) -> bool:
-    """Whether names differ in the last number alone, as `model_00001.pt` and `model_00002.pt`."""
-    if path.is_dir() or path.parent != other.parent or path.suffix != other.suffix:
-        return False
-    ours, theirs = (_LAST_NUMBER.fullmatch(p.stem) for p in (path, other))
-    return ours is not None and theirs is not None and ours[1] == theirs[1]

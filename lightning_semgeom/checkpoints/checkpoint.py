@@ -9,14 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lightning_semgeom.capture.names import listed
 from lightning_semgeom.checkpoints import hub
 from lightning_semgeom.checkpoints.assembled import opener_of
 from lightning_semgeom.checkpoints.huggingface import (
+    Sufficient,
     model_file,
     open_model_file,
     step_in_folder,
     untied_in_folder,
 )
+from lightning_semgeom.checkpoints.online.path import HubPath
 from lightning_semgeom.checkpoints.parts import Kind, Parts
 from lightning_semgeom.checkpoints.pickled import step_in_pickled
 from lightning_semgeom.checkpoints.sharded import (
@@ -26,7 +29,7 @@ from lightning_semgeom.checkpoints.sharded import (
     step_in_sharded,
 )
 from lightning_semgeom.checkpoints.steps import named_step, stage_of
-from lightning_semgeom.checkpoints.tensors import NoStepError, Tensors
+from lightning_semgeom.checkpoints.tensors import CheckpointError, NoStepError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
 from lightning_semgeom.stores import absolute
 
@@ -43,12 +46,17 @@ class Checkpoint:
     """The files that are one checkpoint together; None: it is no such thing."""
     revision: str | None = None
     """What the Hub's cache calls it; None: it is elsewhere, or has no name there."""
+    fault: OSError | None = None
+    """Why it cannot be looked at; None: that is not known."""
 
     def __str__(self) -> str:
         return str(self.path) if self.revision is None else f"{self.path} ({self.revision})"
 
-    def open(self) -> Tensors:
+    def open(self, sufficient: Sufficient | None = None) -> Tensors:
         """Its tensors, whatever kind it is.
+
+        Args:
+            sufficient: as for `open_model_file`.
 
         Raises:
             CheckpointError: if it cannot be read.
@@ -59,7 +67,7 @@ class Checkpoint:
         if self.parts is not None:
             found = opener_of(self.parts)()
         else:
-            found = open_model_file(model_file(self.path) or self.path)
+            found = open_model_file(model_file(self.path) or self.path, sufficient)
         folder = self.path if self.path.is_dir() else self.path.parent
         return replace(found, untied=found.untied or untied_in_folder(folder))
 
@@ -85,7 +93,7 @@ class Checkpoint:
             raise NoStepError(
                 "it tells no step, neither by its name nor inside. Put it into the name of the "
                 "file or of its folder, as in step-100, or say it: --step-of NAME=STEP, "
-                "analyze(steps={NAME: STEP})."
+                "analyze(step_of={NAME: STEP})."
             )
         return step
 
@@ -98,6 +106,8 @@ class Checkpoint:
 
     def _names(self) -> tuple[str, ...]:
         """The names inside the root that may tell a step, from the outside to the inside."""
+        if isinstance(self.path, HubPath):
+            return self.path.names
         root, path = absolute(self.root), absolute(self.path)
         repository = hub.repository_of(path)
         if repository is None:
@@ -111,6 +121,8 @@ class Checkpoint:
 
     def _raise_if_none(self) -> None:
         """What names and first bytes tell, in words better than a reader's."""
+        if self.fault is not None:
+            raise self.fault
         repository = hub.repository_of(self.path)
         if self.parts is not None:
             opener_of(self.parts)
@@ -118,6 +130,12 @@ class Checkpoint:
             return
         elif repository is not None and not (self.path.is_file() or self.path.is_symlink()):
             hub.raise_for_missing(repository)
+        elif isinstance(self.path, HubPath) and self.path.is_dir():
+            names = listed(path.name for path in self.path.iterdir())
+            raise CheckpointError(
+                "it has no weights that are known: expected model.safetensors, pytorch_model.bin, "
+                f"or an index of several; it has {names}."
+            )
         else:
             raise_if_unreadable(self.path)
 

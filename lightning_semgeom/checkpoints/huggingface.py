@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from lightning_semgeom.checkpoints.pickled import open_pickled
+from lightning_semgeom.checkpoints.online.path import HubPath
+from lightning_semgeom.checkpoints.online.whole import open_whole
+from lightning_semgeom.checkpoints.pickled import is_whole_alone, open_pickled
 from lightning_semgeom.checkpoints.safetensors import open_safetensors
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_part_unreadable
@@ -21,6 +24,7 @@ _FILES = (
 )
 _STATE, _CONFIG, _TIED = "trainer_state.json", "config.json", "tie_word_embeddings"
 _NUMBER = re.compile(r"(\d+)-of-(\d+)\.\w+$")
+Sufficient = Callable[[Iterable[str]], list[str]]
 
 
 def model_file(folder: Path) -> Path | None:
@@ -28,15 +32,23 @@ def model_file(folder: Path) -> Path | None:
     return next((folder / name for name in _FILES if (folder / name).is_file()), None)
 
 
-def open_model_file(path: Path) -> Tensors:
+def open_model_file(path: Path, sufficient: Sufficient | None = None) -> Tensors:
     """The tensors of a file, or of the shards that an index names.
+
+    Args:
+        path: of the file or the index.
+        sufficient: says which of an index's names are enough: shards without them are not opened.
 
     Raises:
         CheckpointError: if a file cannot be read, or none of the shards is there.
     """
     if path.suffix == ".safetensors":
         return open_safetensors(path)
-    return _open_index(path) if path.suffix == ".json" else open_pickled(path)
+    if path.suffix == ".json":
+        return _open_index(path, sufficient)
+    if isinstance(path, HubPath) and is_whole_alone(path):
+        return open_whole(path.fs.ukey(path), lambda: open_pickled(path))
+    return open_pickled(path)
 
 
 def step_in_folder(folder: Path) -> int | None:
@@ -65,7 +77,7 @@ def untied_in_folder(folder: Path) -> str | None:
     return f"its '{_CONFIG}' has {_TIED}: false" if False in told and True not in told else None
 
 
-def _open_index(path: Path) -> Tensors:
+def _open_index(path: Path, sufficient: Sufficient | None) -> Tensors:
     places = _json(path).get("weight_map")
     if not isinstance(places, dict):
         raise CheckpointError(f"its '{path.name}' has no weight_map.")
@@ -74,8 +86,9 @@ def _open_index(path: Path) -> Tensors:
             raise CheckpointError(
                 f"its '{path.name}' gives {place!r} for '{name}'; expected the name of a shard."
             )
-    shards, missing = {}, dict[str, str]()
-    for name in sorted(set(places.values())):
+    shards, missing, all_shards = {}, dict[str, str](), set(places.values())
+    enough = [] if sufficient is None else sufficient(places)
+    for name in sorted({places[name] for name in enough} or all_shards):
         if not (path.parent / name).is_file():
             missing[name] = (
                 f"its '{path.name}' names the shard '{name}', which is not there{_others(path)}."
@@ -87,7 +100,7 @@ def _open_index(path: Path) -> Tensors:
             raise CheckpointError(f"in its shard '{name}', {fault}") from None
     if not shards and missing:
         raise CheckpointError(next(iter(missing.values())))
-    _raise_if_cut(path, set(shards) | set(missing))
+    _raise_if_cut(path, all_shards)
     elsewhere = {name: missing[place] for name, place in places.items() if place in missing}
     places = {name: place for name, place in places.items() if place in shards}
     for name, place in places.items():

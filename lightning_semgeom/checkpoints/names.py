@@ -83,6 +83,21 @@ def find_tensor(
     return name
 
 
+def sufficient(names: Iterable[str], wanted: str | None) -> list[str]:
+    """Of all names those among which `find_tensor` finds the one to look at; none: it needs all.
+
+    Where a model is in several files, those that have these are enough.
+    """
+    there = list(names)
+    if wanted is not None:
+        return [n for n in there if n == wanted] or [
+            n for n in there if _plain(n) == _plain(wanted)
+        ]
+    heads = [n for n in there if _is_head(n) and not (_is_numbered(n) or _is_factor(n))]
+    modules = set(map(_plain, heads))
+    return heads + [n for n in there if _is_factor(n) and _module_of_factor(n) in modules]
+
+
 def _named(shapes: Mapping[str, Shape], matrices: Mapping[str, Shape], wanted: str) -> str:
     same = [n for n in shapes if n == wanted] or [n for n in shapes if _plain(n) == _plain(wanted)]
     if len(same) > 1:

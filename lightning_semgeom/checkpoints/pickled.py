@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,6 +19,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
+from lightning_semgeom.faults import attempted
 from lightning_semgeom.stores import is_in_store, open_in_pieces, read_range
 
 _ZIP = b"PK\x03\x04"
@@ -42,8 +44,10 @@ def open_pickled(path: Path) -> Tensors:
             f"{', '.join(map(repr, _HOLDERS))}."
         )
 
+    from torch._subclasses.fake_tensor import FakeTensor
+
     def read(name: str, rows: int | None) -> Tensor:
-        if is_in_store(path):
+        if isinstance(tensors[name], FakeTensor):
             return _fetched(path, tensors[name], rows)
         found = tensors[name].detach()
         return found if rows is None else found[:rows]
@@ -74,20 +78,30 @@ def parallel_parts(path: Path) -> int | None:
     return found if isinstance(found, int) else None
 
 
+def is_whole_alone(path: Path) -> bool:
+    """Whether it has the format of torch before 1.6, of which no tensor can be read alone.
+
+    Raises:
+        CheckpointError: as `raise_if_unreadable` does.
+    """
+    return raise_if_unreadable(path).startswith(_BEFORE_ZIP)
+
+
 def _load(path: Path) -> Any:
     start = raise_if_unreadable(path)
-    if start.startswith(_BEFORE_ZIP):
+    is_whole = start.startswith(_BEFORE_ZIP)
+    if is_whole and not is_in_store(path):
         raise CheckpointError(
             "it has the format of torch before 1.6, of which nothing can be read without all the "
             "rest. Save it anew: torch.save(torch.load(path, weights_only=True), path)."
         )
-    if not start.startswith(_ZIP):
+    if not start.startswith((_ZIP, _BEFORE_ZIP)):
         raise CheckpointError(f"it is no file of torch.save; it begins with {start[:8]!r}.")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*TorchScript")  # told below
             if is_in_store(path):
-                return _load_from_store(path)
+                return _load_from_store(path, is_whole)
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as fault:
         raise CheckpointError(_refused(path, fault)) from None
@@ -100,10 +114,15 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"it is cut or damaged ({reason}).") from None
 
 
-def _load_from_store(path: Path) -> Any:
-    """What was saved, with tensors that have no entries and know where these are in the file."""
+def _load_from_store(path: Path, is_whole: bool) -> Any:
+    """What was saved, with tensors that have no entries and know where these are in the file.
+
+    A file of before torch 1.6 is fetched whole: who has it in a store may not save it anew.
+    """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    if is_whole:
+        return torch.load(BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
     with FakeTensorMode(), open_in_pieces(path) as file:
         return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -131,7 +150,9 @@ def _fetched(path: Path, tensor: Tensor, rows: int | None) -> Tensor:
 def _refused(path: Path, fault: UnpicklingError) -> str:
     """Why the file is not read; found without running it."""
     with open_in_pieces(path) if is_in_store(path) else path.open("rb") as file:
-        asked = sorted(get_unsafe_globals_in_checkpoint(file))
+        found = attempted(get_unsafe_globals_in_checkpoint, file)
+    # It does not know files of before torch 1.6.
+    asked = [] if isinstance(found, Exception) else sorted(found)
     reason = f"asks for {', '.join(asked)}" if asked else _first_line(fault)
     return (
         f"it is not read, since reading it could run code: it {reason}, and tensors need no such "

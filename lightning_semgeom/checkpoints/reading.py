@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,11 +13,13 @@ from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.names import listed
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.hidden import GRAM_SIZE, HiddenAsked, HiddenStates
-from lightning_semgeom.checkpoints.names import find_tensor, site_of
+from lightning_semgeom.checkpoints.names import find_tensor, site_of, sufficient
+from lightning_semgeom.checkpoints.online.asking import HubError
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.measure.plan import plan_site
 from lightning_semgeom.measure.site import measure
+from lightning_semgeom.stores import is_in_store
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,7 @@ class Measuring:
             CheckpointError: if it cannot be read, or does not fit the model.
             Exception: what the model raises.
         """
-        opened = checkpoint.open()
-        rows = self._rows(opened)
+        opened, rows = self._opened(checkpoint)
         found = {name: {self._site: measure(rows, plan)} for name, plan in self._plans.items()}
         left: list[str] = []
         if self.hidden is not None:
@@ -82,7 +84,18 @@ class Measuring:
 
     def rows_of(self, checkpoint: Checkpoint) -> Tensor:
         """The rows of the weight that the tables have."""
-        return self._rows(checkpoint.open())
+        return self._opened(checkpoint)[1]
+
+    def _opened(self, checkpoint: Checkpoint) -> tuple[Tensors, Tensor]:
+        """A checkpoint and the rows; of one in a store no more files are opened than have to be."""
+        if self.hidden is None and is_in_store(checkpoint.path):
+            try:
+                opened = checkpoint.open(partial(sufficient, wanted=self._tensor))
+                return opened, self._rows(opened)
+            except CheckpointError:
+                pass  # the words about all of it tell more
+        opened = checkpoint.open()
+        return opened, self._rows(opened)
 
     def _rows(self, opened: Tensors) -> Tensor:
         name = find_tensor(
@@ -135,7 +148,8 @@ def reason_of(fault: Exception) -> str:
     """
     if isinstance(fault, ModuleNotFoundError):
         raise fault
-    named = "" if isinstance(fault, CheckpointError) else f"{type(fault).__name__}: "
+    told = isinstance(fault, CheckpointError | HubError)
+    named = "" if told else f"{type(fault).__name__}: "
     return f"{named}{' '.join(str(fault).split())}"
 
 

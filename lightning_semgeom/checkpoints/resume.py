@@ -22,6 +22,8 @@ from lightning_semgeom._version import __version__
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.hidden import HiddenStates
+from lightning_semgeom.checkpoints.online.path import HubPath
+from lightning_semgeom.faults import attempted
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import put_aside
 from lightning_semgeom.record.record import Record
@@ -59,8 +61,11 @@ class Done:
 
 
 def identity_of(checkpoint: Checkpoint) -> list[Any]:
-    """Which checkpoint it is, with sizes and times of its files."""
+    """Which checkpoint it is, with sizes and times of its files; on the Hub with its commit."""
     path = checkpoint.path
+    if isinstance(path, HubPath) and checkpoint.parts is None:
+        commit = attempted(lambda: path.commit)
+        return [str(path), None, commit if isinstance(commit, str) else None]
     if checkpoint.parts is not None:
         files = [*checkpoint.parts.files.values()]
     else:

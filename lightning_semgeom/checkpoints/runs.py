@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from lightning_semgeom.checkpoints import hub
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.huggingface import model_file
+from lightning_semgeom.checkpoints.online.addresses import is_online, place_of, places_at
+from lightning_semgeom.checkpoints.online.asking import HubError
 from lightning_semgeom.checkpoints.parts import Parts, parts_of
 from lightning_semgeom.checkpoints.paths import check_is_there
 from lightning_semgeom.checkpoints.sharded import is_cut_off, is_sharded
@@ -36,10 +39,14 @@ def find_checkpoints(paths: Iterable[Path]) -> list[Checkpoint]:
 
     Raises:
         FileNotFoundError: if a path is not there, or a folder holds none; the message names it.
-        ValueError: if a folder is the Hub's cache of several models.
+        ValueError: if a folder is the Hub's cache of several models, or an address on the Hub is
+            none.
     """
-    found = []
+    found: list[Checkpoint] = []
     for path in paths:
+        if is_online(path):
+            found += _online(path)
+            continue
         check_is_there(path)
         here = list(_distinct(_given(path)))
         if not here:
@@ -55,6 +62,33 @@ def find_checkpoints(paths: Iterable[Path]) -> list[Checkpoint]:
     for checkpoint in found:
         each.setdefault((_identity(checkpoint), checkpoint.revision), checkpoint)
     return list(each.values())
+
+
+def _online(address: Path) -> Iterator[Checkpoint]:
+    """The checkpoints that an address on the Hub stands for.
+
+    What the Hub does not give is one, too: who opens it is told why, and the others go on.
+    """
+    try:
+        places = places_at(address)
+    except HubError as fault:
+        path = cast(Path, place_of(address))
+        yield Checkpoint(path, path.parent, fault=fault)
+        return
+    for place in places:
+        path, root = cast(Path, place), cast(Path, place.parent)
+        try:
+            # Revisions that tell their steps are not looked at before they are read.
+            is_one = not place.inside and named_step(reversed(place.names)) is not None
+            yield from ([] if is_one else _looked_at(path)) or [Checkpoint(path, root)]
+        except HubError as fault:
+            yield Checkpoint(path, root, fault=fault)
+
+
+def _looked_at(path: Path) -> list[Checkpoint]:
+    if path.is_dir() and model_file(path) is not None:
+        return [Checkpoint(path, path.parent)]
+    return list(_distinct(_given(path)))
 
 
 def _identity(checkpoint: Checkpoint) -> Path:

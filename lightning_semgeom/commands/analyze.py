@@ -13,6 +13,7 @@ from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.attributes.vocabulary import Vocabulary
 from lightning_semgeom.checkpoints.analysis import NAME, analyze_with
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
+from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
@@ -51,6 +52,7 @@ def run_analysis(
     given: GivenSteps,
     asked: HiddenAsked | None = None,
     tell: Callable[[str], object] | None = None,
+    chosen: ChosenSteps | None = None,
 ) -> AnalysisRun:
     """Measure the checkpoints of a run with attributes and control, and draw what was found.
 
@@ -62,6 +64,7 @@ def run_analysis(
         given: the steps that a user says.
         asked: which hidden states, beside the weight.
         tell: gets what these cost, in words, before the work begins.
+        chosen: which steps; None: all.
 
     Raises:
         ValueError: as `analyze_with` does.
@@ -72,7 +75,7 @@ def run_analysis(
         import_module(package)  # better told now than after an hour of reading
     tables = with_control(table)
     folders = {name: out / name for name in tables}
-    found = analyze_with(checkpoints, tables, tensor, folders, given, asked, tell)
+    found = analyze_with(checkpoints, tables, tensor, folders, given, asked, tell, chosen)
     history, control = (found.histories[name] for name in tables)
     run = AnalysisRun(history, control, found.faults, found.notes)
     picture, _ = timeline(run.history, run.control)

@@ -8,8 +8,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_semgeom.checkpoints.chosen import ChosenSteps
+from lightning_semgeom.checkpoints.online.addresses import is_online
 from lightning_semgeom.commands.arguments import (
+    VOCABULARY,
     address,
+    attribute_parts,
     check_analyze,
     check_text,
     given_steps,
@@ -43,7 +47,8 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         type=address,
         nargs="+",
         help="a checkpoint, or a folder that is searched for them, here or in a store "
-        "(s3://bucket/run); together they are one run",
+        "(s3://bucket/run), or a model on the Hub (hf://org/name, hf://org/name@revision, globs "
+        "in either); together they are one run",
     )
     parser.add_argument(
         "--attributes",
@@ -57,7 +62,8 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         "--tokenizer",
         metavar="PATH",
         type=address,
-        help="tokenizer.json of the model, or the folder that has it",
+        help="tokenizer.json of the model, or the folder that has it (default: of a model on the "
+        "Hub its own)",
     )
     parser.add_argument(
         "--wordnet",
@@ -92,6 +98,12 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         default=[],
         help="the step of a checkpoint whose name tells none, by the name of its file or folder; "
         "or a CSV file of names and steps; may be given again",
+    )
+    parser.add_argument(
+        "--steps",
+        metavar="STEPS",
+        help="which steps to measure, joined by commas: 1000 is one, 0:512 all that there are from "
+        "0 to 512, 1000:143000:10 every tenth of those that there are (default: all)",
     )
     parser.add_argument(
         "--tensor",
@@ -142,26 +154,38 @@ def _analyze(chosen: argparse.Namespace) -> int:
     cut = {"threshold": chosen.threshold, "quantile": chosen.quantile}
     named, wordnet = chosen.attributes, chosen.wordnet
     check_analyze(chosen.paths, named, chosen.tokenizer, wordnet, **cut, out=out)
-    check_text(chosen.text, chosen.tokenizer, chosen.hidden, chosen.context, chosen.batches)
+    has_own = chosen.tokenizer is None and all(map(is_online, chosen.paths))
+    tokenizer = first if has_own else chosen.tokenizer
+    check_text(chosen.text, tokenizer, chosen.hidden, chosen.context, chosen.batches)
     steps = given_steps(chosen.step_of)
+    wanted = None if chosen.steps is None else ChosenSteps(chosen.steps)
     from lightning_semgeom.checkpoints.given import GivenSteps
     from lightning_semgeom.checkpoints.looks import are_without_steps
     from lightning_semgeom.checkpoints.runs import find_checkpoints
     from lightning_semgeom.commands.analyze import attributes_of, tokenizer_at, tokens_of
 
-    tokenizer = tokenizer_at(chosen.tokenizer)
+    found, given = find_checkpoints(chosen.paths), GivenSteps(steps)
+    given.check_known(found)
+    if has_own:
+        from lightning_semgeom.commands.online import tokenizer_online
+
+        # A file of attributes may be about rows: it says itself where it needs a tokenizer.
+        is_needed = bool(chosen.text or {*VOCABULARY} & {*attribute_parts(named)})
+        tokenizer = tokenizer_online(found, wanted, is_needed)
+    else:
+        tokenizer = tokenizer_at(chosen.tokenizer)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         table = attributes_of(named, tokenizer, wordnet, chosen.min_count, **cut)
     warn(warning.message for warning in told)
     if any(value is not None for value in cut.values()):
         print(table, file=sys.stderr)  # says where the columns of numbers were cut
-    found, given = find_checkpoints(chosen.paths), GivenSteps(steps)
-    given.check_known(found)
     asked = None if chosen.text is None else _hidden(chosen, tokenizer, found)
     if not steps and are_without_steps(found):
+        if wanted is not None:
+            raise ValueError(f"--steps {chosen.steps}: '{found[0]}' tells no step.")
         return _look(found, table, tokens_of(tokenizer, table), chosen.tensor, out, asked)
-    return _follow(found, table, chosen.tensor, out, given, asked)
+    return _follow(found, table, chosen.tensor, out, given, asked, wanted)
 
 
 def _hidden(chosen: argparse.Namespace, tokenizer: Any, found: list[Checkpoint]) -> HiddenAsked:
@@ -182,6 +206,7 @@ def _follow(
     out: Path,
     given: GivenSteps,
     asked: HiddenAsked | None,
+    wanted: ChosenSteps | None,
 ) -> int:
     """Measure the checkpoints of a run, or of each stage that counts its steps anew."""
     from lightning_semgeom.checkpoints.stages import restarted_stages
@@ -194,7 +219,7 @@ def _follow(
     for stage, checkpoints in runs:
         folder = out if stage is None else out / stage.replace("/", "_")
         try:
-            run = run_analysis(checkpoints, table, tensor, folder, given, asked, _tell_cost)
+            run = run_analysis(checkpoints, table, tensor, folder, given, asked, _tell_cost, wanted)
         except ValueError as fault:
             if stage == runs[-1][0] and not folders:
                 raise
@@ -241,7 +266,9 @@ Measure the output weight in each checkpoint of a run that is over, print when
 each attribute emerged, peaked and faded, and leave histories, a timeline and a
 report. Reads Lightning checkpoints (sharded ones, too), folders of
 torch.distributed.checkpoint, safetensors, folders of save_pretrained and files
-of torch.save; of each one tensor alone, and never by running code in it.
+of torch.save; of each one tensor alone, and never by running code in it. Of a
+model on the Hub the revisions that tell a step are measured, and of each no
+more is fetched than that tensor; what was fetched is kept.
 The step stands in a name (step-10, step=10, checkpoint-10), or inside. Models
 that tell no step are each measured on their own: figures, the control, and the
 tokens nearest to the direction of each value.
@@ -257,6 +284,8 @@ examples:
       --tokenizer out/checkpoint-500
   lightning-semgeom analyze pythia-70m --attributes surface \\
       --tokenizer pythia-70m/step0 --tensor embed_out
+  lightning-semgeom analyze hf://EleutherAI/pythia-70m --attributes surface \\
+      --steps 0:512,1000:143000:10
   lightning-semgeom analyze my-final-model --attributes surface,wordnet \\
       --tokenizer my-final-model
   lightning-semgeom analyze pythia-70m --attributes surface \\

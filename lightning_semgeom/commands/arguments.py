@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from lightning_semgeom.attributes import delimited
 from lightning_semgeom.attributes.numbers import Cut
 from lightning_semgeom.checkpoints import paths as checkpoints
+from lightning_semgeom.checkpoints.online.addresses import check_address, is_online, place_of
 from lightning_semgeom.record.places import history_folders, own_history
 from lightning_semgeom.settings.documents import text_of
 from lightning_semgeom.stores import is_in_store, is_there, place
@@ -27,9 +29,9 @@ def attribute_parts(attributes: str) -> list[str]:
 
 
 def address(text: str) -> Path:
-    """A path of this machine or of a store, for argparse."""
+    """A path of this machine, of a store or of the Hub, for argparse."""
     try:
-        return place(text)
+        return cast(Path, place_of(text)) if is_online(text) else place(text)
     except (ValueError, ImportError) as fault:
         raise argparse.ArgumentTypeError(f"'{text}': {fault}") from None
 
@@ -69,7 +71,7 @@ def check_analyze(
     """Raise a ValueError or an OSError for what `analyze` cannot take."""
     parts = attribute_parts(attributes)
     named, asked = [part for part in parts if part in VOCABULARY], f"--attributes {attributes}"
-    if named and tokenizer is None:
+    if named and tokenizer is None and not all(map(is_online, paths)):
         raise ValueError(f"{asked} is about a vocabulary: give its --tokenizer, too.")
     if len(named) == len(parts) and (threshold is not None or quantile is not None):
         raise ValueError(
@@ -87,7 +89,7 @@ def check_analyze(
             "install wordnet-base)."
         )
     for path in paths:
-        checkpoints.check_is_there(path)
+        (check_address if is_online(path) else checkpoints.check_is_there)(path)
     _check_out_folder(out)
 
 
@@ -165,6 +167,8 @@ def check_workspace(folder: Path | None, name: str) -> None:
 
 
 def _check_out_folder(out: Path) -> None:
+    if is_online(out):
+        raise ValueError(f"--out: '{out}' is on the Hub, where nothing is written.")
     if is_in_store(out):
         is_there(out)  # raises where the store is away: better now than after an hour
         return

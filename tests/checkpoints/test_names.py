@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_semgeom.checkpoints.names import find_tensor, site_of
+from lightning_semgeom.checkpoints.names import find_tensor, site_of, sufficient
 from lightning_semgeom.checkpoints.tensors import CheckpointError
 
 BERT = {
@@ -251,3 +251,24 @@ def test_the_site_is_the_embedding_where_the_user_names_one():
     for kept in ("base_layer", "modules_to_save.default", "original_module"):
         assert site_of(f"m.embed_tokens.{kept}.weight") == "embedding"
         assert site_of(f"m.lm_head.{kept}.weight") == "unembedding"
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "expected"),
+    [
+        (["wte.weight", "lm_head.weight", "h.0.attn.output.weight"], None, ["lm_head.weight"]),
+        # Adapters of the head say that it is not all: they have to be seen.
+        (["lm_head.weight", *LORA, *LORA_OF_EMBEDDING], None, ["lm_head.weight", *LORA]),
+        (["a.output.weight", "b.head.weight"], None, ["a.output.weight", "b.head.weight"]),
+        # Where no name is a head's, shapes tell: all are needed.
+        (list(OLMO), None, []),
+        (list(BERT), None, []),
+        (list(LORA), None, []),
+        (list(OLMO), "wte", []),
+        (list(OLMO), "transformer.wte", ["transformer.wte.weight"]),
+        (["module.a.weight", "a"], "a", ["a"]),
+        (["module.a.weight", "b"], "a", ["module.a.weight"]),
+    ],
+)
+def test_names_alone_tell_which_of_several_files_are_needed(names, wanted, expected):
+    assert sufficient(names, wanted) == expected

@@ -129,5 +129,5 @@ def test_steps_that_are_said_make_a_run_of_models(tmp_path, capsys):
         assert analyzed(*paths, "--step-of", said) == 2
         assert text in capsys.readouterr().err
     with pytest.warns(UserWarning, match="last.pt: it tells no step.*--step-of NAME=STEP"):
-        history = analyze(paths[:2], AttributeTable.from_file(paths[-1]), steps={"first": 10})
+        history = analyze(paths[:2], AttributeTable.from_file(paths[-1]), step_of={"first": 10})
     assert [record.step for record in history] == [10]

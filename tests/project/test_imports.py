@@ -26,6 +26,7 @@ NEEDS = {
 }
 OPTIONAL = {
     *("matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "upath", "wandb"),
+    "huggingface_hub",
 }
 WATCHED = sorted({*HEAVY, *OPTIONAL})
 

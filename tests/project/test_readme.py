@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from tests.warm import ROOT, python
 
 
@@ -66,3 +67,31 @@ def test_the_tables_of_the_examples_stand_in_the_readme_as_they_were_made():
 def test_all_files_that_the_readme_links_are_there():
     for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / link).exists(), link
+
+
+def test_the_bytes_that_the_hub_would_send_follow_from_the_shapes_of_its_models():
+    text = (ROOT / "README.md").read_text()
+    section = text.partition("\n## The Hub\n")[2].partition("\n## ")[0]
+    asked_of, asked = re.search(r"/(pythia\S+) .* --steps (\S+)", section).groups()
+    published = [0, *(2**k for k in range(10)), *range(1000, 144_000, 1000)]
+    chosen, lacking = ChosenSteps(asked).of(published)
+    assert not lacking
+    header = [cell.strip() for cell in section[section.index("| | V") :].split("\n")[0].split("|")]
+    assert f"this command, {len(chosen)} steps" in header
+    assert f"all {len(published)} steps" in header
+    layers = {"pythia-70m": 6, "pythia-6.9b": 32}
+    for name, depth in layers.items():
+        row = re.search(rf"^\| {re.escape(name)} \|(.*)\|$", section, re.MULTILINE)[1]
+        rows, width, some, every, whole = (cell.split()[0] for cell in row.split("|"))
+        head = 2 * int(rows) * int(width)  # bytes, in fp16
+        assert float(some) == round(head * len(chosen) / 1e9, 1)
+        assert float(every) == round(head * len(published) / 1e9, 1)
+        # GPT-NeoX: per layer 12 d^2 of matrices and 13 d of biases and norms; then the last norm.
+        d = int(width)
+        parameters = 2 * int(rows) * d + depth * (12 * d * d + 13 * d) + 2 * d
+        assert parameters == {"pythia-70m": 70_426_624, "pythia-6.9b": 6_857_302_016}[name]
+        assert float(whole) == round(2 * parameters * len(published) / 1e9, 1)
+        if name in asked_of:
+            some_whole = round(2 * parameters * len(chosen) / 1e9, 1)
+            told = f"the rows of one matrix: {some} GB here, where the {len(chosen)} models have"
+            assert f"{told} {some_whole} GB" in " ".join(text.split())

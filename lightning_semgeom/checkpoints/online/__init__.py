@@ -1,0 +1,1 @@
+"""Checkpoints on the Hugging Face Hub: found by their revisions, read by ranges, kept by hash."""

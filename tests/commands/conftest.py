@@ -1,0 +1,3 @@
+from tests.hub import hub, hub_server
+
+__all__ = ["hub", "hub_server"]
