@@ -1,5 +1,5 @@
 # make demo: a real run, from nothing to pictures. make test: lint, types, tests; make quick: without
-# those that start processes, and with fewer examples of each property. make bench: timings.
+# those that start processes or servers, and with fewer examples of each property. make bench: timings.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable

@@ -35,10 +35,21 @@ def pytest_configure(config):
         atexit.register(os._exit, 0)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Files that start processes come first: a worker that began one last would work alone."""
+    for item in filter(_asks_a_server, items):
+        item.add_marker("processes")
     long = {item.path for item in items if item.get_closest_marker("processes")}
     items.sort(key=lambda item: (item.path.name != "test_demo.py", item.path not in long))
+
+
+def _asks_a_server(item):
+    """Whether a store or a Hub on loopback takes part, as a fixture or by a parameter's name."""
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return not {"s3", "hub"}.isdisjoint(
+        [*item.fixturenames, *(g for g in given if isinstance(g, str))]
+    )
 
 
 def pytest_collection_finish():
