@@ -20,7 +20,6 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 
 
-
 def small_tokenizer(name):
     assert name == "gpt2"
     # Nothing but the leading space tells two of them apart.
@@ -53,6 +52,16 @@ def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
     values = semgeom.history.records[-2].values
     assert values["semgeom_unembedding/rows"] == TOKENS
     assert isfinite(values["semgeom_hidden.model.transformer.h.1/gap/space"])
+
+
+def test_the_first_look_in_the_readme_prints_gaps(capsys, monkeypatch):
+    model = FAMILIES["gpt2"].make()
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", small_tokenizer)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda name: model)
+    (lines,) = blocks_of("README.md", having="print(snapshot(")
+    given = {name: getattr(transformers, name) for name in ("AutoTokenizer", "AutoModelForCausalLM")}
+    exec(lines, {**given, "AttributeTable": AttributeTable, "snapshot": snapshot})
+    assert "space: gap" in capsys.readouterr().out
 
 
 def test_one_look_at_a_saved_model_of_transformers(tmp_path, monkeypatch):
