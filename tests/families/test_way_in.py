@@ -9,6 +9,7 @@ from lightning_semgeom import (
     History,
     SemanticGeometry,
     attribute_similarity,
+    directions,
     snapshot,
 )
 from tests import models
@@ -54,14 +55,20 @@ def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
     assert isfinite(values["semgeom_hidden.model.transformer.h.1/gap/space"])
 
 
-def test_the_first_look_in_the_readme_prints_gaps(capsys, monkeypatch):
-    model = FAMILIES["gpt2"].make()
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", small_tokenizer)
+def test_the_first_look_in_the_readme_prints_gaps_and_near_tokens(capsys, monkeypatch):
+    tokenizer = byte_level()
+    model = FAMILIES["gpt2"].make(rows=tokenizer.get_vocab_size())
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda name: wrapped)
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda name: model)
-    (lines,) = blocks_of("README.md", having="print(snapshot(")
+    (look,) = blocks_of("README.md", having="print(snapshot(")
+    (near,) = blocks_of("README.md", having="directions(")
     given = {name: getattr(transformers, name) for name in ("AutoTokenizer", "AutoModelForCausalLM")}
-    exec(lines, {**given, "AttributeTable": AttributeTable, "snapshot": snapshot})
+    ours = {"AttributeTable": AttributeTable, "directions": directions, "snapshot": snapshot}
+    exec(look + near, names := given | ours)
     assert "space: gap" in capsys.readouterr().out
+    nearest = names["found"]["case", "upper"].nearest
+    assert {"USA", "NASA", "ĠUSA", "ĠNASA"} & set(nearest)
 
 
 def test_one_look_at_a_saved_model_of_transformers(tmp_path, monkeypatch):
