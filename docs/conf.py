@@ -44,6 +44,12 @@ class CommandHelp(SphinxDirective):
         return [nodes.literal_block(text=printed.getvalue(), language="text")]
 
 
+def as_files(app: Sphinx, page: str, source: list[str]) -> None:
+    """Tables of the examples are files to download: they are no pages."""
+    source[0] = source[0].replace("](../../examples/tables/", "](path:../../examples/tables/")
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_directive("command-help", CommandHelp)
+    app.connect("source-read", as_files)
