@@ -49,7 +49,17 @@ def as_files(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = source[0].replace("](../../examples/tables/", "](path:../../examples/tables/")
 
 
+def plain_bars(app: Sphinx, what: str, name: str, of: object, options: object, lines: list) -> None:
+    """Bars of a norm, |x|, which would refer to a substitution; those in `quotes` are let be."""
+    for index, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            parts = line.split("`")
+            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+            lines[index] = "`".join(parts)
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_directive("command-help", CommandHelp)
     app.connect("source-read", as_files)
+    app.connect("autodoc-process-docstring", plain_bars)

@@ -218,7 +218,7 @@ def directions() -> Figure:
         ax.set(xscale="log", xlabel="optimizer steps", title=f"{name}, less shuffled")
         ax.axhline(0, color="black", lw=0.8)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False)
+    figure.axes[0].legend(frameon=False)
     return figure
 
 

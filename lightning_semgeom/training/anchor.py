@@ -105,9 +105,9 @@ class GramAnchor(nn.Module):
     (docs/results/keep.md). The leading direction is left out since it is that of frequency there,
     and comes and goes first. Until the asymmetry has fallen by `min_drop` from its largest value
     the loss is 0; from then on it is the mean of (u_i . u_j - v_i . v_j)^2 over pairs of different
-    rows, u the rows' centred unit vectors now and v those at the largest value. Hidden states, if given, are
-    held in the same way: the mean of each label, over pairs of labels that the batch of that moment
-    had as well.
+    rows, u the rows' centred unit vectors now and v those at the largest value. Hidden states, if
+    given, are held in the same way: the mean of each label, over pairs of labels that the batch of
+    that moment had as well.
 
     Memory: one matrix of the unembedding's size in fp32. Time: where there are more than `max_rows`
     rows, so many are drawn anew in each call, uniformly and without replacement. Loss and gradient

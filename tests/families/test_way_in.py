@@ -63,7 +63,8 @@ def test_the_first_look_in_the_readme_prints_gaps_and_near_tokens(capsys, monkey
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda name: model)
     (look,) = blocks_of("README.md", having="print(snapshot(")
     (near,) = blocks_of("README.md", having="directions(")
-    given = {name: getattr(transformers, name) for name in ("AutoTokenizer", "AutoModelForCausalLM")}
+    theirs = ("AutoTokenizer", "AutoModelForCausalLM")
+    given = {name: getattr(transformers, name) for name in theirs}
     ours = {"AttributeTable": AttributeTable, "directions": directions, "snapshot": snapshot}
     exec(look + near, names := given | ours)
     assert "space: gap" in capsys.readouterr().out

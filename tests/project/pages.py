@@ -4,11 +4,9 @@ import re
 
 from tests.warm import ROOT
 
-PAGES = ["README.md", "CONTRIBUTING.md"] + sorted(
-    str(path.relative_to(ROOT))
-    for path in (ROOT / "docs").rglob("*.md")
-    if "_build" not in path.parts
-)
+_FILES = sorted((ROOT / "docs").rglob("*.md"))
+_OURS = [str(path.relative_to(ROOT)) for path in _FILES if "_build" not in path.parts]
+PAGES = ["README.md", "CONTRIBUTING.md", *_OURS]
 
 
 def text_of(page):
