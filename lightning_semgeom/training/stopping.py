@@ -25,10 +25,10 @@ class StopAfterPeak(pl.Callback):
     and `min_epochs`. A peak is confirmed at about 1.4 times its step (docs/results/phase-rule.md),
     so its weights have to be kept from before: by a `ModelCheckpoint` that monitors the same gap,
     with `every_n_train_steps=1`; it writes when a capture has a new largest gap. With
-    `restore_peak` they are put back into the model after training, also where something else ended it, if a peak
-    was confirmed: of a checkpoint that holds an average in their place, as `WeightAveraging` saves
-    it, the weights that were trained. What was put back is measured and compared with the record of
-    the peak.
+    `restore_peak` they are put back into the model after training, also where something else ended
+    it, if a peak was confirmed: of a checkpoint that holds an average in their place, as
+    `WeightAveraging` saves it, the weights that were trained. What was put back is measured and
+    compared with the record of the peak.
 
     Args:
         site: `unembedding`, `embedding` or `hidden.<module>`; None: the callback's first site.
