@@ -71,6 +71,7 @@ def within() -> Figure:
         for radius, (one, other) in zip((0.5, 0.6, 0.7), _pairs(degrees), strict=True):
             arc(ax, one, other, radius, colour)
     ax.set_title("within: pairs of one colour")
+    ax.set_ylim(-0.6, 1.1)
     return figure
 
 
@@ -82,6 +83,7 @@ def between() -> Figure:
     for radius, one, other in zip((0.4, 0.55, 0.7), ONES, OTHERS, strict=True):
         arc(ax, one, other, radius, GREY)
     ax.set_title("between: pairs of two colours")
+    ax.set_ylim(-0.6, 1.1)
     return figure
 
 
