@@ -71,6 +71,13 @@ def test_the_settings_are_not_met_by_their_numbers_alone(page):
 
 
 @each_page
+def test_words_are_spelled_as_in_britain(page):
+    american = r"\b(color|behavior|gray|neighbor|center|normaliz|summariz)\w*"
+    prose = re.sub(r"```.*?```|`.*?`", "", text_of(page), flags=re.DOTALL)
+    assert not re.search(american, prose, re.IGNORECASE)
+
+
+@each_page
 def test_each_page_is_in_a_list_of_pages(page):
     folder, name = page.rsplit("/", 1) if "/" in page else ("", page)
     if not folder or page == "docs/index.md":
