@@ -16,7 +16,6 @@ LESSONS = [page for page in PAGES if page.startswith("docs/start/") and blocks_o
 
 @pytest.mark.processes
 def test_the_pages_build_without_a_warning(tmp_path):
-    pytest.importorskip("sphinx")
     strict = ("--fail-on-warning", "--keep-going", "--quiet")
     done = python("-m", "sphinx", *strict, "-b", "html", "-d", tmp_path / "trees", "docs", tmp_path)
     assert done.returncode == 0, done.stderr
