@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 _SMALL = 1 << 16  # numpy sorts what fits into 16 bits by its digits
+_SPARSE, _FEW = 8, 1 << 10  # a place for each possible number pays up to so many a number
 
 
 def stable_order(numbers: Tensor, count: int) -> Tensor:
@@ -19,7 +20,7 @@ def stable_order(numbers: Tensor, count: int) -> Tensor:
 
 def numbered(numbers: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The different ones of `numbers`, int64 `[n]` in 0..count - 1, in order, and which each is."""
-    if count > max(_SMALL, 4 * len(numbers)):
+    if count > _SPARSE * len(numbers) + _FEW:
         return torch.unique(numbers, return_inverse=True)  # type: ignore[no-any-return]
     is_there = torch.zeros(count, dtype=torch.bool, device=numbers.device)
     is_there[numbers] = True
