@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,32 +32,32 @@ def followers(codes: Tensor, num_values: tuple[int, ...]) -> dict[int, Follows]:
     """
     leaders: list[int] = []
     found: dict[int, Follows] = {}
+    columns = codes.cpu().numpy().T.copy()  # torch takes longer to begin than numpy to be done
     for a in sorted(range(len(num_values)), key=lambda a: -num_values[a]):
-        follows = _follows(a, leaders, codes, num_values)
+        follows = _follows(a, leaders, columns, num_values)
         if follows is not None:
-            found[a] = follows
+            leader, code_of = follows
+            found[a] = Follows(leader, torch.from_numpy(code_of).to(codes.device))
         elif len(leaders) < _MOST_LEADERS:
             leaders.append(a)
     return found
 
 
 def _follows(
-    a: int, leaders: list[int], codes: Tensor, num_values: tuple[int, ...]
-) -> Follows | None:
+    a: int, leaders: list[int], columns: np.ndarray, num_values: tuple[int, ...]
+) -> tuple[int, np.ndarray] | None:
     """What the codes of `a` can be read off, if the codes of one of `leaders` tell them."""
     if not leaders:
         return None
-    few = codes[:: 1 + len(codes) // _ROWS_TO_REFUTE]
+    few = columns[:, :: 1 + columns.shape[1] // _ROWS_TO_REFUTE]
     size = num_values[leaders[0]] + 1  # the largest
-    place = few[:, leaders] + 1 + size * torch.arange(len(leaders), device=codes.device)
-    told = codes.new_empty(size * len(leaders))
-    told[place] = few[:, a, None].expand_as(place)
-    possible = (told[place] == few[:, a, None]).all(0).tolist()
-    for leader in (
-        leader for leader, is_possible in zip(leaders, possible, strict=True) if is_possible
-    ):
-        code_of = codes.new_full((num_values[leader] + 1,), -1)
-        code_of[codes[:, leader] + 1] = codes[:, a]
-        if torch.equal(code_of[codes[:, leader] + 1], codes[:, a]):
-            return Follows(leader, code_of)
+    place = few[leaders] + 1 + size * np.arange(len(leaders))[:, None]
+    told = np.empty(size * len(leaders), dtype=np.int64)
+    told[place] = few[a]
+    possible = (told[place] == few[a]).all(1)
+    for leader in (one for one, is_possible in zip(leaders, possible, strict=True) if is_possible):
+        code_of = np.full(num_values[leader] + 1, -1, dtype=np.int64)
+        code_of[columns[leader] + 1] = columns[a]
+        if np.array_equal(code_of[columns[leader] + 1], columns[a]):
+            return leader, code_of
     return None

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_semgeom.geometry.order import stable_order
+
 MIXED = -2
 """The code of a cell whose rows have several codes."""
 
@@ -42,7 +44,8 @@ def picture_cells(codes: Tensor, size: int) -> PictureCells:
     """
     rows = (codes[:, 0] >= 0).nonzero()[:, 0]
     for a in range(codes.shape[1] - 1, -1, -1):
-        rows = rows[codes[rows, a].argsort(stable=True)]
+        column = codes[rows, a] + 1
+        rows = rows[stable_order(column, int(column.max()) + 1 if len(rows) else 1)]
     ordered = codes[rows]
     changes = torch.ones_like(ordered, dtype=torch.bool)
     changes[1:] = ordered[1:] != ordered[:-1]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.labelled import labelled
+from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.kinds import checked_kinds
@@ -88,8 +89,8 @@ def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, int]:
 
     Numbered anew for each column, so that many attributes do not overflow.
     """
-    pairs = (first + 1) * (second.max() + 2) + second + 1
-    found, number = torch.unique(pairs, return_inverse=True)
+    width = int(second.max()) + 2
+    found, number = numbered((first + 1) * width + second + 1, (int(first.max()) + 2) * width)
     return number, len(found)
 
 

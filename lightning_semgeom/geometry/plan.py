@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.follows import Follows, followers
 from lightning_semgeom.geometry.moved import moved
+from lightning_semgeom.geometry.order import numbered, stable_order
 
 _ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
 _MOST_CELLS = 1 << 10  # each has a sum of its own
@@ -40,7 +41,7 @@ class Bags:
     def of(cls, bags: Tensor, count: int) -> Bags:
         """From the bag of each entry, int64 `[n]`, -1: in none."""
         ends = torch.bincount(bags + 1, minlength=count + 1).cumsum(0)
-        return cls(bags.argsort(stable=True)[ends[0] :], ends - ends[0])
+        return cls(stable_order(bags + 1, count + 1)[ends[0] :], ends - ends[0])
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,15 @@ class CodePlan:
             return None
         bits = torch.arange(len(sets), device=self.codes.device)
         pattern = ((self.codes[:, sets] >= 0).long() << bits).sum(1)
-        found, counts = torch.unique(pattern, return_counts=True)
+        found, number = numbered(pattern, 1 << len(sets))
         if len(found) > _MOST_PATTERNS:
             return None
+        counts = torch.bincount(number, minlength=len(found))
         masks = found.tolist()
         of_set = [[p for p, m in enumerate(masks) if m >> k & 1] for k in range(len(sets))]
         every = [*range(len(masks))]
-        return Patterns(pattern.argsort(stable=True), counts.tolist(), [every, *of_set])
+        order = stable_order(number, len(found))
+        return Patterns(order, counts.tolist(), [every, *of_set])
 
     @cached_property
     def cells(self) -> list[Cells]:
@@ -258,7 +261,7 @@ def check_codes(codes: Tensor, num_values: Sequence[int]) -> None:
         )
     if codes.numel() == 0:
         return
-    low, high = codes.amin(0).tolist(), codes.amax(0).tolist()
+    low, high = (ends.tolist() for ends in torch.aminmax(codes, dim=0))
     for a, (least, most, values) in enumerate(zip(low, high, num_values, strict=True)):
         if least < -1 or most >= values:
             raise ValueError(

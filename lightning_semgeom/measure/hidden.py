@@ -13,6 +13,7 @@ from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.geometry.classes import class_offsets
 from lightning_semgeom.geometry.moved import moved
+from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.geometry.plan import Bags
 from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
@@ -77,7 +78,7 @@ class HiddenFigures:
         plan = self._plan
         if plan is None or plan.members.order.device != device or not plan.labels.equal(labels):
             known = labels < len(self._table)
-            found, index = torch.unique(labels[known], return_inverse=True)
+            found, index = numbered(labels[known], len(self._table))
             members = Bags.of(torch.full_like(labels, -1).masked_scatter_(known, index), len(found))
             site = plan_site(self._table, found, self._gram_size)
             plan = self._plan = _LabelPlan(labels, moved(members, device), site.to(device))

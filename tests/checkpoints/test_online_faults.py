@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import time
 
 import huggingface_hub
@@ -130,6 +131,16 @@ def test_a_server_that_is_not_there_is_told_and_others_are_not_waited_for_as_lon
         analyze(RUN, models.table())
     with pytest.raises(ValueError, match="its revisions: no answer from the Hub \\("):
         analyze("hf://other", models.table())  # once
+
+
+@pytest.mark.parametrize("address", [RUN, "hf://org/run-*", f"{RUN}@main"])
+def test_a_server_that_never_answers_is_not_waited_for_for_ever(hub, monkeypatch, address):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        with pytest.raises((ValueError, OSError), match="no answer from the Hub"):
+            analyze(address, models.table(), step_of={"run": 1} if "@" in address else None)
 
 
 def test_a_token_opens_what_is_private_and_goes_nowhere_else(hub, tmp_path, capfd):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from lightning_semgeom.checkpoints.online import kept
 from lightning_semgeom.checkpoints.online.asking import HubError, ask, get
@@ -43,14 +44,14 @@ def revisions_of(repository: str) -> Mapping[str, str]:
     Raises:
         HubError: if the Hub does not say.
     """
-    from huggingface_hub import HfApi
 
     def asked() -> dict[str, str]:
-        refs = ask("its revisions", lambda: HfApi().list_repo_refs(repository))
-        branches = {ref.name: ref.target_commit for ref in refs.branches}
-        return branches | {
-            ref.name: ref.target_commit for ref in refs.tags if ref.name not in branches
-        }
+        (refs,) = _pages("its revisions", f"{repository}/refs")
+        found = [*refs.get("branches", ()), *refs.get("tags", ())]
+        commits: dict[str, str] = {}
+        for ref in found:
+            commits.setdefault(ref["name"], ref["targetCommit"])
+        return commits
 
     return _fresh(asked, "refs", repository)
 
@@ -90,17 +91,13 @@ def repositories_like(pattern: str) -> Mapping[str, str | None]:
     """
     from fnmatch import fnmatchcase
 
-    from huggingface_hub import HfApi
-
     author, _, name = pattern.partition("/")
     said = max(_LITERAL.split(name), key=len)  # the longest piece that is no wildcard
+    asks = urlencode({"author": author, "search": said, "expand[]": "sha"})
 
     def asked() -> dict[str, str | None]:
-        found = ask(
-            "the list of models",
-            lambda: [*HfApi().list_models(author=author, search=said or None, expand=["sha"])],
-        )
-        fitting = {model.id: model.sha for model in found if fnmatchcase(model.id, pattern)}
+        found = [model for page in _pages("the list of models", f"?{asks}") for model in page]
+        fitting = {m["id"]: m.get("sha") for m in found if fnmatchcase(m["id"], pattern)}
         for repository, commit in fitting.items():
             if commit is not None:
                 _remember(commit, "commit", repository, MAIN)
@@ -129,18 +126,28 @@ def files_of(repository: str, commit: str) -> Mapping[str, HubFile]:
 
 def _tree(repository: str, commit: str) -> list[list[Any]]:
     """Path, size and hash of each file: by LFS, or of its blob in git."""
-    from huggingface_hub import constants
-
-    url: str | None = f"{constants.ENDPOINT}/api/models/{repository}/tree/{commit}?recursive=true"
     found = []
-    while url is not None:
-        page = get("its list of files", url)
-        for one in page.json():
+    for page in _pages("its list of files", f"{repository}/tree/{commit}?recursive=true"):
+        for one in page:
             if one["type"] == "file":
                 content = (one.get("lfs") or {}).get("oid") or one["oid"]
                 found.append([one["path"], one["size"], content])
-        url = page.links.get("next", {}).get("url")
     return found
+
+
+def _pages(what: str, which: str) -> Iterator[Any]:
+    """What the Hub says of models, page by page.
+
+    Not by `HfApi`, whose lists wait for ever for a server that never answers.
+    """
+    from huggingface_hub import constants
+
+    slash = "" if which.startswith("?") else "/"
+    url: str | None = f"{constants.ENDPOINT}/api/models{slash}{which}"
+    while url is not None:
+        page = get(what, url)
+        yield page.json()
+        url = page.links.get("next", {}).get("url")
 
 
 def _fresh(asked: Callable[[], Answer], *key: str) -> Answer:
