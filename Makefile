@@ -1,11 +1,12 @@
 # make demo: a real run, from nothing to pictures. make test: lint, types, tests; make quick: without
 # those that start processes or servers, and with fewer examples of each property. make bench: timings.
+# make docs: the pages of docs/, in docs/_build; make test builds them too, with warnings as errors.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 OPTIONS ?=
 
-.PHONY: demo test quick quick-tests lint bench clean
+.PHONY: demo test quick quick-tests lint docs bench clean
 
 demo: .venv/demo
 	$(BIN)/lightning-semgeom demo $(OPTIONS)
@@ -29,6 +30,9 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --builder html docs docs/_build
+
 bench: .venv/dev
 	$(BIN)/python -m tests.benchmarks.geometry
 	$(BIN)/python -m tests.benchmarks.hidden
@@ -43,6 +47,10 @@ bench: .venv/dev
 
 .venv/demo: .venv/python pyproject.toml constraints.txt
 	$(INSTALL) '.[demo]'
+	touch $@
+
+.venv/docs: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) '.[docs]'
 	touch $@
 
 .venv/dev: .venv/python pyproject.toml constraints.txt

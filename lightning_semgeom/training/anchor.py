@@ -102,12 +102,12 @@ class GramAnchor(nn.Module):
     Follows the asymmetry of the unembedding's directions without their leading one: it rises and
     falls with semantic structure, but asks for no attributes. The rows of its peak have 98 % and
     more of the largest gap in the controlled settings; in a language model it peaks earlier
-    (README). The leading direction is left out since it is that of frequency there, and comes and
-    goes first. Until the asymmetry has fallen by `min_drop` from its largest value the loss is 0;
-    from then on it is the mean of (u_i . u_j - v_i . v_j)^2 over pairs of different rows, u the
-    rows' centred unit vectors now and v those at the largest value. Hidden states, if given, are
-    held in the same way: the mean of each label, over pairs of labels that the batch of that moment
-    had as well.
+    (docs/results/keep.md). The leading direction is left out since it is that of frequency there,
+    and comes and goes first. Until the asymmetry has fallen by `min_drop` from its largest value
+    the loss is 0; from then on it is the mean of (u_i . u_j - v_i . v_j)^2 over pairs of different
+    rows, u the rows' centred unit vectors now and v those at the largest value. Hidden states, if
+    given, are held in the same way: the mean of each label, over pairs of labels that the batch of
+    that moment had as well.
 
     Memory: one matrix of the unembedding's size in fp32. Time: where there are more than `max_rows`
     rows, so many are drawn anew in each call, uniformly and without replacement. Loss and gradient

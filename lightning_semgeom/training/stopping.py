@@ -22,13 +22,13 @@ class StopAfterPeak(pl.Callback):
     """End training when a gap that `SemanticGeometry` follows is past its confirmed peak.
 
     It ends as `EarlyStopping` would: on all processes at once, not before the Trainer's `min_steps`
-    and `min_epochs`. A peak is confirmed at about 1.4 times its step (README, "How sure it is"), so
-    its weights have to be kept from before: by a `ModelCheckpoint` that monitors the same gap, with
-    `every_n_train_steps=1`; it writes when a capture has a new largest gap. With `restore_peak`
-    they are put back into the model after training, also where something else ended it, if a peak
-    was confirmed: of a checkpoint that holds an average in their place, as `WeightAveraging` saves
-    it, the weights that were trained. What was put back is measured and compared with the record of
-    the peak.
+    and `min_epochs`. A peak is confirmed at about 1.4 times its step (docs/results/phase-rule.md),
+    so its weights have to be kept from before: by a `ModelCheckpoint` that monitors the same gap,
+    with `every_n_train_steps=1`; it writes when a capture has a new largest gap. With
+    `restore_peak` they are put back into the model after training, also where something else ended
+    it, if a peak was confirmed: of a checkpoint that holds an average in their place, as
+    `WeightAveraging` saves it, the weights that were trained. What was put back is measured and
+    compared with the record of the peak.
 
     Args:
         site: `unembedding`, `embedding` or `hidden.<module>`; None: the callback's first site.

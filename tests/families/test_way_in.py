@@ -1,8 +1,6 @@
 """The lines that a user of transformers adds: they run as they stand."""
 
-import re
 from math import isfinite
-from pathlib import Path
 
 import pytest
 
@@ -11,16 +9,16 @@ from lightning_semgeom import (
     History,
     SemanticGeometry,
     attribute_similarity,
+    directions,
     snapshot,
 )
 from tests import models
 from tests.attributes.vocabularies import LINES, byte_level
 from tests.families.models import FAMILIES, TOKENS, Tuned, loader
+from tests.project.pages import blocks_of
 
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def small_tokenizer(name):
@@ -34,8 +32,8 @@ def small_tokenizer(name):
 def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", small_tokenizer)
     gpt2 = FAMILIES["gpt2"]
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (lines,) = (block for block in blocks if "AutoTokenizer" in block and "Trainer(" in block)
+    blocks = blocks_of("README.md", having="AutoTokenizer")
+    (lines,) = (block for block in blocks if "Trainer(" in block)
     assert len(lines.splitlines()) == 5
     names = {
         "AutoTokenizer": transformers.AutoTokenizer,
@@ -57,14 +55,30 @@ def test_five_lines_follow_a_model_of_transformers(tmp_path, monkeypatch):
     assert isfinite(values["semgeom_hidden.model.transformer.h.1/gap/space"])
 
 
+def test_the_first_look_in_the_readme_prints_gaps_and_near_tokens(capsys, monkeypatch):
+    tokenizer = byte_level()
+    model = FAMILIES["gpt2"].make(rows=tokenizer.get_vocab_size())
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda name: wrapped)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", lambda name: model)
+    (look,) = blocks_of("README.md", having="print(snapshot(")
+    (near,) = blocks_of("README.md", having="directions(")
+    theirs = ("AutoTokenizer", "AutoModelForCausalLM")
+    given = {name: getattr(transformers, name) for name in theirs}
+    ours = {"AttributeTable": AttributeTable, "directions": directions, "snapshot": snapshot}
+    exec(look + near, names := given | ours)
+    assert "space: gap" in capsys.readouterr().out
+    nearest = names["found"]["case", "upper"].nearest
+    assert {"USA", "NASA", "ĠUSA", "ĠNASA"} & set(nearest)
+
+
 def test_one_look_at_a_saved_model_of_transformers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tokenizer = byte_level()
     saved = FAMILIES["gpt2"].make(rows=tokenizer.get_vocab_size(), n_positions=64)
     saved.save_pretrained("model")
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained("model")
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (lines,) = (block for block in blocks if "found.to_pandas()" in block)
+    (lines,) = blocks_of("docs/how-to/without-lightning.md", having="found.to_pandas()")
     names = {"path": "model", "texts": LINES[:5]}
     exec(lines, names)
     found, frame, history = names["found"], names["frame"], History.load("looks/final")
@@ -77,9 +91,8 @@ def test_one_look_at_a_saved_model_of_transformers(tmp_path, monkeypatch):
     assert words["gap"] == pytest.approx(float(expected[table.names.index("space")]), rel=1e-5)
 
 
-def test_the_loop_of_looks_in_the_readme_follows_phases(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (lines,) = (block for block in blocks if "history.append(snapshot(" in block)
+def test_the_loop_of_looks_follows_phases(tmp_path):
+    (lines,) = blocks_of("docs/how-to/without-lightning.md", having="history.append(snapshot(")
     model, steps = models.StagedModel(), iter(range(1, 200))
     names = {
         "History": History,

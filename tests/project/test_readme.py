@@ -1,16 +1,17 @@
-"""What the README and the examples show runs as it stands there."""
+"""What the README and the examples show runs as it stands there; the README stays short."""
 
 import re
 
 import pytest
 
 from lightning_semgeom.checkpoints.chosen import ChosenSteps
+from tests.project.pages import blocks_of, text_of
 from tests.warm import ROOT, python
 
 
 @pytest.mark.processes
 def test_the_first_ten_lines_of_code_run_and_find_a_peak(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
+    code, *_ = blocks_of("README.md")
     assert len(code.splitlines()) <= 10
     done = python("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -20,8 +21,7 @@ def test_the_first_ten_lines_of_code_run_and_find_a_peak(tmp_path):
 
 @pytest.mark.processes
 def test_the_detector_follows_any_curve_alone(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (code,) = (block for block in blocks if "detector.update" in block)
+    (code,) = blocks_of("docs/understand/phases.md", having="detector.update")
     gaps = [0, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]
     done = python(
         "-c", f"curve = [(50 * k, gap, 9.0) for k, gap in enumerate({gaps})]\n{code}", cwd=tmp_path
@@ -43,35 +43,23 @@ def test_the_example_stops_past_the_peak_with_its_weights(tmp_path):
     assert int(step) < int(end) < 150
 
 
-def test_the_tables_of_the_examples_stand_in_the_readme_as_they_were_made():
-    made = [file.read_text().splitlines() for file in (ROOT / "examples/tables").glob("*.md")]
-    lines = {line for of_file in made for line in of_file}
-    text = (ROOT / "README.md").read_text()
-    own = [
-        text[text.index(f"## {first}") : text.index(f"## {following}")]
-        for first, following in (
-            ("A language model, thoroughly", "How sure it is"),
-            ("Keep it", "Many processes"),
-        )
-    ]
-    shown = [
-        line
-        for part in own
-        for line in part.splitlines()
-        if line.startswith("| ") and re.search(r"±|\(-?\d.* to", line)
-    ]
-    assert len(shown) > 80
-    assert not set(shown) - lines
+def test_the_readme_is_at_most_160_lines_with_tables_for_a_phone():
+    lines = text_of("README.md").splitlines()
+    assert len(lines) <= 160
+    tables = [line for line in lines if line.startswith("|")]
+    assert len(tables) > 10
+    assert max(map(len, tables)) <= 80
 
 
-def test_all_files_that_the_readme_links_are_there():
-    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / link).exists(), link
+def test_the_readme_has_the_commands_that_make_knows():
+    text, makefile = text_of("README.md"), text_of("Makefile")
+    for target in ("demo", "test", "quick", "docs", "bench"):
+        assert f"make {target}" in text
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
 def test_the_bytes_that_the_hub_would_send_follow_from_the_shapes_of_its_models():
-    text = (ROOT / "README.md").read_text()
-    section = text.partition("\n## The Hub\n")[2].partition("\n## ")[0]
+    section = text_of("docs/how-to/hub.md")
     asked_of, asked = re.search(r"/(pythia\S+) .* --steps (\S+)", section).groups()
     published = [0, *(2**k for k in range(10)), *range(1000, 144_000, 1000)]
     chosen, lacking = ChosenSteps(asked).of(published)
@@ -94,4 +82,5 @@ def test_the_bytes_that_the_hub_would_send_follow_from_the_shapes_of_its_models(
         if name in asked_of:
             some_whole = round(2 * parameters * len(chosen) / 1e9, 1)
             told = f"the rows of one matrix: {some} GB here, where the {len(chosen)} models have"
-            assert f"{told} {some_whole} GB" in " ".join(text.split())
+            for page in ("README.md", "docs/how-to/hub.md"):
+                assert f"{told} {some_whole} GB" in " ".join(text_of(page).split())

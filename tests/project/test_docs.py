@@ -1,0 +1,123 @@
+"""The pages of docs/: they build, their links lead somewhere, and what they show is so."""
+
+import inspect
+import re
+
+import pytest
+
+import lightning_semgeom
+from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
+from tests.project.pages import PAGES, blocks_of, text_of
+from tests.warm import ROOT, python
+
+each_page = pytest.mark.parametrize("page", PAGES)
+LESSONS = [page for page in PAGES if page.startswith("docs/start/") and blocks_of(page)]
+
+
+@pytest.mark.processes
+def test_the_pages_build_without_a_warning(tmp_path):
+    strict = ("--fail-on-warning", "--keep-going", "--quiet")
+    done = python("-m", "sphinx", *strict, "-b", "html", "-d", tmp_path / "trees", "docs", tmp_path)
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "reference/python.html").read_text()
+    for name in set(lightning_semgeom.__all__) - {"__version__"}:
+        assert f'id="lightning_semgeom.{name}"' in reference
+    commands = (tmp_path / "reference/command-line.html").read_text()
+    for option in ("--setting", "--attributes", "RUN_FOLDER", "--entity"):
+        assert option in commands
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("page", LESSONS)
+def test_a_lesson_runs_as_it_stands(page, tmp_path):
+    # Progress bars and loggers as a user has them; warnings are Lightning's own.
+    done = python("-c", "".join(blocks_of(page)), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for picture in re.findall(r'savefig\("(.*?)"\)', text_of(page)):
+        assert (tmp_path / picture).stat().st_size > 10_000
+
+
+def test_there_are_three_lessons():
+    assert len(LESSONS) == 3
+
+
+@each_page
+def test_links_and_pictures_lead_to_what_is_there(page):
+    folder = (ROOT / page).parent
+    for link in re.findall(r"\]\(([^)#:]+)\)", text_of(page)):
+        assert (folder / link).exists(), link
+
+
+@each_page
+def test_pictures_have_a_text_for_those_who_do_not_see_them(page):
+    for text in re.findall(r"!\[(.*?)\]\(", text_of(page), re.DOTALL):
+        assert len(text.split()) > 5, text
+
+
+@each_page
+def test_code_is_python(page):
+    for block in blocks_of(page):
+        compile(block, page, "exec")
+
+
+@each_page
+def test_the_settings_are_not_met_by_their_numbers_alone(page):
+    text = text_of(page)
+    for short, name in (("S1", "factored"), ("S2", "latent"), ("S3", "pictures")):
+        assert not re.search(rf"\b{short}\b", text) or name in text, short
+    for short, name in (("W", "unembedding"), ("H", "features")):
+        assert not re.search(rf"\b{short}\b(?!&)", text) or name in text, short
+
+
+@each_page
+def test_words_are_spelled_as_in_britain(page):
+    american = r"\b(color|behavior|gray|neighbor|center|normaliz|summariz)\w*"
+    prose = re.sub(r"```.*?```|`.*?`", "", text_of(page), flags=re.DOTALL)
+    assert not re.search(american, prose, re.IGNORECASE)
+
+
+@each_page
+def test_each_page_is_in_a_list_of_pages(page):
+    folder, name = page.rsplit("/", 1) if "/" in page else ("", page)
+    if not folder or page == "docs/index.md":
+        return
+    listed = "docs/index.md" if name == "index.md" else f"{folder}/index.md"
+    own = f"{folder.split('/')[-1]}/index" if name == "index.md" else name.removesuffix(".md")
+    assert own in text_of(listed).split("```{toctree}")[1].split("```")[0].split()
+
+
+def test_tables_of_results_stand_there_as_they_were_made():
+    made = {
+        line
+        for file in (ROOT / "examples/tables").glob("*.md")
+        for line in file.read_text().splitlines()
+    }
+    pages = ("language-model", "keep", "directions", "steer", "erase")
+    shown = [
+        line
+        for page in pages
+        for line in text_of(f"docs/results/{page}.md").splitlines()
+        if line.startswith("| ") and re.search(r"±|\(-?\d.* to", line)
+    ]
+    assert len(shown) >= 95
+    assert not set(shown) - made
+
+
+def test_all_public_names_are_in_the_reference():
+    page = text_of("docs/reference/python.md")
+    named = re.findall(r"auto(?:class|function):: lightning_semgeom\.(\w+)$", page, re.MULTILINE)
+    assert sorted(named) == sorted(set(lightning_semgeom.__all__) - {"__version__"})
+
+
+def test_all_options_and_keys_are_in_the_reference():
+    options = inspect.signature(lightning_semgeom.SemanticGeometry.__init__).parameters
+    page = text_of("docs/reference/options.md")
+    for name in set(options) - {"self"}:
+        assert f"`{name}`" in page, name
+    page = text_of("docs/reference/keys.md")
+    for name in (*SIMILARITIES, *SPECTRUM, *COUNTS):
+        assert f"`{name}`" in page, name
+
+
+def test_the_citation_has_the_version_of_the_package():
+    assert f"version: {lightning_semgeom.__version__}\n" in text_of("CITATION.cff")
