@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from lightning_semgeom.checkpoints.online import kept
 from lightning_semgeom.checkpoints.online.asking import HubError, ask, get
+from lightning_semgeom.extras import needs
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +44,8 @@ def revisions_of(repository: str) -> Mapping[str, str]:
     Raises:
         HubError: if the Hub does not say.
     """
-    from huggingface_hub import HfApi
+    with needs("analyze"):
+        from huggingface_hub import HfApi
 
     def asked() -> dict[str, str]:
         refs = ask("its revisions", lambda: HfApi().list_repo_refs(repository))
@@ -61,7 +63,8 @@ def commit_of(repository: str, revision: str) -> str:
     Raises:
         HubError: if the Hub does not say.
     """
-    from huggingface_hub import HfApi, constants
+    with needs("analyze"):
+        from huggingface_hub import HfApi, constants
 
     if _COMMIT.fullmatch(revision):
         return revision
@@ -90,7 +93,8 @@ def repositories_like(pattern: str) -> Mapping[str, str | None]:
     """
     from fnmatch import fnmatchcase
 
-    from huggingface_hub import HfApi
+    with needs("analyze"):
+        from huggingface_hub import HfApi
 
     author, _, name = pattern.partition("/")
     said = max(_LITERAL.split(name), key=len)  # the longest piece that is no wildcard
