@@ -23,7 +23,8 @@ def before(setting: str, steps: int, text: str | None, out: Path) -> str:
     """What the demo will do, how long that takes, and where it goes."""
     learnt = f"A small GPT learns the text of '{text}'" if text else _LEARNT[setting]
     return f"""\
-{learnt}: {steps} steps, {_how_long(setting, steps)}.
+{learnt}.
+Its {steps} steps take {_how_long(setting, steps)}.
 Meanwhile SemanticGeometry measures whether what shares an attribute comes to
 point the same way, and does so again with shuffled attributes: the control,
 which tells what chance gives. Table, pictures and a page go to '{out}'.
@@ -38,9 +39,9 @@ Open in a browser: {folder / "report.html"}
 timeline.png: a coloured curve is the gap of one attribute: how much more alike
   rows that share its value are than rows that do not. The star is its peak,
   where the gap was largest; a triangle that points up is where it emerged, one
-  that points down where it was gone. The grey curves are the control: no meaning
-  is left in shuffled attributes, so they stay near 0. A curve that rises far
-  above them is no chance.
+  that points down where it was gone. The grey curves are the control: shuffled
+  attributes mean nothing, so they stay near 0. A curve that rises far above
+  them is no chance.
 gram_*.png: the cosine of each pair of rows at the start, at the peak and at the
   end. Red squares on the diagonal are groups that point the same way."""
 

@@ -136,7 +136,8 @@ def table_of(history: History, control: History | None = None) -> str:
         rows += [cells(summary, " (shuffled)") for summary in summaries(control)]
     widths = _widths(HEADER, rows)
     above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
-    return "\n".join([above.rstrip(), text_table(HEADER, rows), *notes(history, found, control)])
+    table = f"{above.rstrip()}\n{text_table(HEADER, rows)}"
+    return "\n\n".join([table, *notes(history, found, control)])
 
 
 def notes(

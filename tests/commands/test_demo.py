@@ -106,7 +106,7 @@ sys.exit(main(["demo", "--setting", "factored", "--steps", "1000"]))
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2  # there is no torch
-    assert "1000 steps, about 10 seconds on 2 cores." in done.stdout
+    assert "1000 steps take about 10 seconds on 2 cores." in done.stdout
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -122,7 +122,7 @@ sys.exit(main(["demo", "--setting", "factored", "--steps", "1000"]))
     ],
 )
 def test_how_long_it_takes_grows_with_the_steps(setting, steps, told):
-    assert f"{steps} steps, {told} on 2 cores." in before(setting, steps, None, Path("runs"))
+    assert f"{steps} steps take {told} on 2 cores." in before(setting, steps, None, Path("runs"))
 
 
 def test_each_setting_has_its_own_words():

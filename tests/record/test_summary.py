@@ -30,7 +30,7 @@ def followed(gaps, zs=None, name="semgeom", folder=None):
 
 def told_below(history, control=None):
     """What follows the rows of its table."""
-    lines = table_of(history, control).splitlines()
+    lines = [line for line in table_of(history, control).splitlines() if line]
     return lines[3 + len(summaries(history)) + (0 if control is None else 1) :]
 
 

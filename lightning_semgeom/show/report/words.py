@@ -106,9 +106,11 @@ def phase_sections(runs: Sequence[RunFiles], sites: Sequence[str], layered: Sequ
     above = (
         f'<tr><th colspan="{5 + several}"></th><th colspan="3" class="gap">gap</th><th></th></tr>'
     )
+    gaps = (f"gap at {when}" for when in HEADER[5:8])
+    table = _table(HEADER, rows, several, above, (*HEADER[:5], *gaps, *HEADER[8:]))
     return (
         _timelines(sites, any(run.control is not None for run in runs))
-        + _section("Phases", _table(HEADER, rows, several, above), f"{_PHASES} {_Z}", _notes(runs))
+        + _section("Phases", table, f"{_PHASES} {_Z}", _notes(runs))
         + _layers(layered, several)
     )
 
@@ -149,12 +151,23 @@ def _table(
     rows: Sequence[tuple[str, str, Sequence[str]]],
     several: bool,
     above: str = "",
+    alone: Sequence[str] | None = None,
 ) -> str:
-    """Rows of a run's name, the mark of a control and cells."""
-    head = "".join(f"<th>{name}</th>" for name in (*(("run",) if several else ()), *header))
+    """Rows of a run's name, the mark of a control and cells.
+
+    `alone` is what columns are called where nothing stands above the header; None: as there.
+    """
+    run = ("run",) if several else ()
+    head = "".join(f"<th>{name}</th>" for name in (*run, *header))
+    names = (*run, *(alone or header))
     lines = []
     for name, mark, row in rows:
-        columns = "".join(f"<td>{escape(c)}</td>" for c in (*((name,) if several else ()), *row))
+        cells_of_row = (*((name,) if several else ()), *row)
+        # On a phone each row is a list of its cells, and no header stands above them.
+        columns = "".join(
+            f'<td data-name="{column}">{escape(cell)}</td>'
+            for column, cell in zip(names, cells_of_row, strict=True)
+        )
         lines.append(f"<tr{' class=control' if mark else ''}>{columns}</tr>")
     body = "\n".join(lines)
     kind = " class=several" if several else ""

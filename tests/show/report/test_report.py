@@ -38,7 +38,7 @@ def test_the_page_tells_the_run_in_words_and_in_a_table(run_page):
         "In the unembedding, colour emerged at step 10, peaked at 21, was gone by 46, and 0 % of "
         "that was left at the end; shuffled attributes never did." in page
     )
-    cells = re.findall(r"<td>(.*?)</td>", page)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
     assert cells[:5] == ["unembedding", "colour", "10", "21", "46"]
     assert cells[9:12] == ["unembedding", "colour (shuffled)", "-"]
     assert page.count("<tr class=control>") == 1
@@ -121,7 +121,7 @@ def test_several_runs_are_drawn_over_each_other(tmp_path, run_folder, other_fold
     for name in runs:
         assert f"colour · {name}" in names
         assert f"shuffled (control) · {name}" in names
-        assert f"<td>{name}</td>" in page
+        assert f'<td data-name="run">{name}</td>' in page
 
 
 def test_names_that_look_like_html_are_text(tmp_path):
