@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lightning_semgeom.extras import CONTAINS, MissingExtraError, needs
+from lightning_semgeom.extras import CONTAINS, MissingExtraError, needs, told_for
 from tests import models
 from tests.checkpoints.files import save
 from tests.record.test_summary import RISE_AND_FALL, followed
@@ -56,6 +56,7 @@ ASKED = {
 CALLED = {
     "matplotlib": [arguments, ["demo", "--setting", "factored", "--out", str(folder)]],
     "plotly": [arguments, ["report", str(folder / "run")]],
+    "safetensors": [["analyze", str(folder / "step-1.safetensors"), *arguments[2:]]],
     "tokenizers": [[*arguments[:3], "surface", "--tokenizer", str(folder)]],
     "transformers": [["demo", "--out", str(folder), "--text", str(folder / "text")]],
     "wandb_workspaces": [["wandb-workspace", "--entity", "me", "--project", "mine"]],
@@ -144,3 +145,10 @@ def test_the_extra_of_a_command_installs_what_is_said_of_it():
 def test_a_package_within_another_is_told_by_its_own_name():
     with pytest.raises(MissingExtraError, match=r"^nowhere is not .*\[plots\]'\.$"), needs("plots"):
         import nowhere.within  # noqa: F401
+
+
+def test_what_no_extra_names_is_told_with_that_of_the_command():
+    told = told_for(ModuleNotFoundError("No module named 'torch'"), "demo")
+    assert told == "No module named 'torch'. What it needs: pip install 'lightning-semgeom[demo]'."
+    own = ModuleNotFoundError("Try pip install tensorboard.")
+    assert told_for(own, "demo") == "Try pip install tensorboard."
