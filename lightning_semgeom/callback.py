@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lightning_semgeom.attributes.given import Attributes, table_or_file
 from lightning_semgeom.attributes.table import AttributeTable
-from lightning_semgeom.capture.asked import check_batches, check_least, check_name, check_sites
+from lightning_semgeom.capture.asked import check_least, check_name, check_probe, check_sites
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.ranks import Ranks
@@ -25,6 +25,7 @@ from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.phases import PhaseDetector
 from lightning_semgeom.record.recorder import Recorder
+from lightning_semgeom.record.shown import callback_in_html, callback_in_text
 from lightning_semgeom.run import Run
 from lightning_semgeom.show.loggers import kind_of, tell_monitored
 
@@ -38,7 +39,7 @@ class SemanticGeometry(pl.Callback):
     the Trainer and one line of `<run folder>/<name>/history.jsonl`.
 
     Logged keys: `semgeom/gap`, `semgeom/z`, `semgeom/asymmetry`, `semgeom/phase` (0 no structure
-    yet, 1 emerged, 2 past its peak, 3 collapsed) of the first site, mean over attributes; and
+    yet, 1 emerged, 2 past its peak, 3 gone) of the first site, mean over attributes; and
     `semgeom_<site>/<metric>`, `semgeom_<site>/<metric>/<attribute>` with sites `unembedding`,
     `embedding`, `hidden.<module>`; `semgeom/peak_step` once the mean has peaked. The first four and
     all gaps are also in `trainer.callback_metrics`, for ModelCheckpoint and EarlyStopping. Loggers
@@ -66,7 +67,7 @@ class SemanticGeometry(pl.Callback):
         gram_size: most lines of a Gram picture; where there are more rows, neighbours share one.
         max_drawn_sites: most sites that loggers get pictures of; the history has them of all.
         on_error: what a fault during training does: one warning and NaN, or an exception.
-        alerts: whether a WandbLogger sends an alert when an attribute has collapsed.
+        alerts: whether a WandbLogger sends an alert when an attribute is gone.
         name: the root of all keys and the folder's name; several callbacks need different ones.
 
     Raises:
@@ -105,9 +106,7 @@ class SemanticGeometry(pl.Callback):
         hidden = (hidden,) if isinstance(hidden, str) else tuple(hidden)
         table = table_or_file(attributes, attributes_file, "SemanticGeometry")
         check_sites(unembedding, embedding, hidden, "SemanticGeometry")
-        _check(probe is None or bool(hidden), "probe was given, but hidden names no module.")
-        if probe is not None:
-            check_batches(probe, labels, "probe")
+        check_probe(probe, hidden, labels, "SemanticGeometry")
         often = {"every_n_steps": (every_n_steps, 1), "every_n_epochs": (every_n_epochs, 1)}
         sizes = {"max_positions": (max_positions, 2), "gram_size": (gram_size, 2)}
         check_least("SemanticGeometry", **often, **sizes, max_drawn_sites=(max_drawn_sites, 1))
@@ -149,6 +148,8 @@ class SemanticGeometry(pl.Callback):
         """The phase detector of each site's mean over attributes."""
         return {} if self._recorder is None else self._recorder.mean_phases
 
+    __repr__, _repr_html_ = callback_in_text, callback_in_html
+
     @property
     def state_key(self) -> str:
         """The key of this callback's state in a checkpoint."""
@@ -182,8 +183,7 @@ class SemanticGeometry(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        names = [c.name for c in callbacks if isinstance(c, SemanticGeometry)]
+        names = [c.name for c in trainer.callbacks if isinstance(c, SemanticGeometry)]  # type: ignore[attr-defined]
         kinds = [type(logger).__name__ for logger in trainer.loggers] or "none"
         quiet = not self.alerts or trainer.fast_dev_run or trainer.barebones  # type: ignore[attr-defined]
         able = "WandbLogger" in map(kind_of, trainer.loggers)

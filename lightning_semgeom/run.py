@@ -27,7 +27,7 @@ from lightning_semgeom.record.beside import Beside
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.dashboard import Dashboard
 from lightning_semgeom.show.drawing import Ready
-from lightning_semgeom.show.loggers import log_figures, log_pictures, run_folder
+from lightning_semgeom.show.loggers import log_figures, log_pictures, run_folder, tell_aside
 
 
 class Run:
@@ -41,7 +41,7 @@ class Run:
         gram_size: most lines of a Gram picture.
         max_drawn_sites: most sites that loggers get pictures of.
         on_error: what a fault does.
-        alerts: whether loggers that can tell people of a collapse.
+        alerts: whether loggers that can tell people what is gone.
     """
 
     def __init__(
@@ -200,14 +200,12 @@ class Run:
     def _write_history(self, step: int | None, do: Callable[..., object] | None = None) -> None:
         do, history = do or self._beside.do, self.recorder.history
         self._faults.write("history", step, partial(do, history.folder, self.recorder.write))
+        tell_aside(history.folder, history.take_aside())
 
     def end(self, trainer: pl.Trainer, model: pl.LightningModule, averaged_by: str | None) -> None:
         """Take the last record, and show what the run ended with.
 
-        Args:
-            trainer: who has trained.
-            model: what it has trained.
-            averaged_by: which other callback has put other weights into the model by now.
+        `averaged_by` is which other callback has put other weights into the model by now.
         """
         step, loggers = self.updates.count, trainer.loggers
         self.schedule.last_steps = (step,)  # also where something else than max_steps ended it

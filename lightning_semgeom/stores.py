@@ -9,6 +9,7 @@ from os.path import abspath
 from pathlib import Path
 from typing import IO, Any, cast
 
+from lightning_semgeom.extras import needs
 from lightning_semgeom.faults import AwayError
 
 _PROTOCOL = re.compile(r"([A-Za-z][\w+.-]+)(?:::|:/)")  # a drive has one letter
@@ -39,7 +40,8 @@ def place(path: str | Path) -> Path:
     if not isinstance(path, str | Path):
         return path  # it is one already
     if is_in_store(path):
-        from upath import UPath
+        with needs():
+            from upath import UPath
 
         text = str(path)
         # A Path that was made of an address has lost one of its slashes.

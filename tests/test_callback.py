@@ -344,6 +344,32 @@ def test_arguments_that_make_no_sense_are_refused_at_once(options, message):
         SemanticGeometry(**({"attributes": models.table()} | options))
 
 
+def test_it_is_printed_with_its_attributes_its_sites_and_its_history(tmp_path):
+    callback = SemanticGeometry(models.table(), hidden="body", every_n_steps=4, name="mine")
+    before = repr(callback).splitlines()
+    assert before[0] == "SemanticGeometry 'mine'"
+    assert "  colour: 3 values (r, b, g), 12 rows labelled (100 %)" in before
+    assert "  size: 2 values (s, l), 8 rows labelled (67 %)" in before
+    assert before[-2:] == ["sites: found when a fit begins", "History: no record yet"]
+    models.trainer(tmp_path, callback, max_steps=5).fit(models.TinyModel(), models.batches())
+    after = str(callback).splitlines()
+    assert after[:4] == before[:4]
+    assert after[4] == "sites: unembedding, hidden.body"
+    assert "\n".join(after[5:]) == repr(callback.history)
+    assert "unembedding  colour" in str(callback)
+    assert repr(copy.deepcopy(callback)) == repr(callback)
+
+
+def test_it_is_printed_as_html_with_names_as_text(tmp_path):
+    callback = SemanticGeometry({"a<b>": [*"xxyy"]}, embedding=True)
+    html = callback._repr_html_()
+    assert "a&lt;b&gt;: 2 values" in html
+    assert "a<b>" not in html
+    assert html.endswith(callback.history._repr_html_())
+    of_file = SemanticGeometry(attributes_file="colours.csv")
+    assert "attributes of 'colours.csv', which a fit reads" in repr(of_file)
+
+
 def test_after_an_exception_no_hook_is_left(tmp_path):
     class Failing(models.TinyModel):
         def training_step(self, batch, batch_idx):

@@ -8,6 +8,7 @@ import torch
 from lightning_semgeom import SemanticGeometry, attribute_similarity, neural_collapse, spectrum
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows
+from lightning_semgeom.commands.demo import run_demo
 from lightning_semgeom.measure import weights as measure_weights
 from lightning_semgeom.measure.weights import WeightFigures
 from tests import models, oracles
@@ -190,3 +191,11 @@ def test_hidden_states_of_compiled_code_are_those_of_the_eager_model(tmp_path, m
         assert dict(ours.values) == pytest.approx(
             dict(eagerly.values), abs=1e-3, rel=1e-3, nan_ok=True
         )
+
+
+def test_the_demo_trains_on_the_device(tmp_path):
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.max_memory_allocated()
+    run = run_demo("factored", 0, 20, tmp_path, None, "csv")
+    assert torch.cuda.max_memory_allocated() > before
+    assert run.geometry.history.records[-1].step == 20

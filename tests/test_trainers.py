@@ -104,13 +104,20 @@ def test_a_second_fit_of_a_trainer_goes_on(tmp_path):
     assert len(History.load(tmp_path / "semgeom")) == 7
 
 
-def test_a_callback_in_a_new_trainer_starts_afresh(tmp_path):
+def test_a_callback_in_a_new_trainer_starts_afresh_and_says_where_the_old_history_is(
+    tmp_path, told
+):
     callback = geometry()
     for _ in range(2):
+        assert [line for line in told if "earlier" in line] == []
         models.trainer(tmp_path, callback, max_steps=8).fit(models.TinyModel(), models.batches())
         assert [record.step for record in callback.history] == [0, 4, 7, 8]
     assert len(History.load(tmp_path / "semgeom")) == 4
-    assert len(History.load(tmp_path / "semgeom" / "earlier.1")) == 4
+    folder = tmp_path / "semgeom"
+    assert len(History.load(folder / "earlier.1")) == 4
+    (line,) = [line for line in told if "earlier" in line]
+    moved = f"'{folder}' had the history of an earlier run, which is now in '{folder}/earlier.1'."
+    assert moved in line
 
 
 @pytest.mark.parametrize("way", ["validate", "test", "predict"])

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lightning_semgeom.extras import needs
+
 _BYTE_SPACE, _SENTENCE_SPACE, _CONTINUED = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "▁", "##"
 _WORD_END = "</w>"
 _FEWEST_MARKED = 0.01  # of all tokens; vocabularies of characters have each mark as one of them
@@ -116,14 +118,16 @@ def _reader(tokenizer: Any, tokens: Sequence[str]) -> Callable[[str], str | None
 
 
 def _byte_text(token: str) -> str | None:
-    from tokenizers import decoders
+    with needs("hf"):
+        from tokenizers import decoders
 
     text: str = decoders.ByteLevel().decode([token])
     return None if _NO_TEXT in text else text
 
 
 def _sentence_text(token: str) -> str | None:
-    from tokenizers import decoders
+    with needs("hf"):
+        from tokenizers import decoders
 
     # Bytes that no other token covers are written as <0x0A>.
     text: str = decoders.ByteFallback().decode([token])

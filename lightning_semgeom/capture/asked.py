@@ -32,6 +32,15 @@ def check_name(name: str, whose: str) -> None:
         raise ValueError(f"{whose}: name must be a word without a slash: {name!r}.")
 
 
+def check_probe(probe: Any, hidden: Sequence[str], labels: object, whose: str) -> None:
+    """Raise a ValueError where a probe is one batch, or there is nothing to take from it."""
+    if probe is None:
+        return
+    if not hidden:
+        raise ValueError(f"{whose}: probe was given, but hidden names no module.")
+    check_batches(probe, labels, "probe")
+
+
 def check_batches(given: Any, labels: object, argument: str) -> None:
     """Raise a ValueError where `given` is one batch and not several.
 

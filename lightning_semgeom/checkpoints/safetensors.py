@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_semgeom.checkpoints.tensors import CheckpointError, Tensors
 from lightning_semgeom.checkpoints.unreadable import raise_if_unreadable
+from lightning_semgeom.extras import needs
 from lightning_semgeom.stores import is_in_store, read_range
 
 _LENGTH = 8  # bytes that tell the length of the header
@@ -24,7 +25,8 @@ def open_safetensors(path: Path) -> Tensors:
         CheckpointError: if the file cannot be read.
         ModuleNotFoundError: if safetensors is not installed.
     """
-    from safetensors import SafetensorError, safe_open
+    with needs("analyze"):
+        from safetensors import SafetensorError, safe_open
 
     def read(name: str, rows: int | None) -> Tensor:
         with safe_open(path, framework="pt") as file:

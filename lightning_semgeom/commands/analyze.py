@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
+from lightning_semgeom.extras import check_installed, needs
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import CONTROL
 from lightning_semgeom.show.layers import layer_sites
@@ -71,8 +71,7 @@ def run_analysis(
         ModuleNotFoundError: if what draws is not installed.
         OSError: if `out` cannot be written.
     """
-    for package in ("matplotlib", "plotly"):
-        import_module(package)  # better told now than after an hour of reading
+    check_installed(matplotlib="plots", plotly="report")  # now, and not after an hour of reading
     tables = with_control(table)
     folders = {name: out / name for name in tables}
     found = analyze_with(checkpoints, tables, tensor, folders, given, asked, tell, chosen)
@@ -164,7 +163,8 @@ def tokenizer_at(path: Path | None) -> Any:
     """
     if path is None:
         return None
-    from tokenizers import Tokenizer
+    with needs("analyze"):
+        from tokenizers import Tokenizer
 
     file = tokenizer_file(path)
     try:

@@ -40,7 +40,7 @@ def add_analyze(commands: argparse._SubParsersAction[Any]) -> None:
         description=_ANALYZE,
         epilog=_ANALYZE_EXAMPLES,
     )
-    parser.set_defaults(command=_analyze, extras="analyze")
+    parser.set_defaults(command=_analyze, extra="analyze")
     parser.add_argument(
         "paths",
         metavar="RUN",
@@ -263,8 +263,8 @@ def _tell_cost(line: str) -> None:
 
 _ANALYZE = """\
 Measure the output weight in each checkpoint of a run that is over, print when
-each attribute emerged, peaked and faded, and leave histories, a timeline and a
-report. Reads Lightning checkpoints (sharded ones, too), folders of
+each attribute emerged, peaked and was gone, and leave histories, a timeline and
+a report. Reads Lightning checkpoints (sharded ones, too), folders of
 torch.distributed.checkpoint, safetensors, folders of save_pretrained and files
 of torch.save; of each one tensor alone, and never by running code in it. Of a
 model on the Hub the revisions that tell a step are measured, and of each no

@@ -13,6 +13,7 @@ from torch import nn
 
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.tensors import CheckpointError
+from lightning_semgeom.extras import needs
 
 CONFIG = "config.json"
 # What of a configuration changes neither the weights nor what is made of them.
@@ -83,7 +84,8 @@ class Built:
             raise CheckpointError(f"its '{CONFIG}' is not that of '{self.folder}': {told}.")
 
     def _loaded(self) -> Any:
-        from transformers import AutoConfig
+        with needs("hf"):
+            from transformers import AutoConfig
 
         try:
             # By way of a file of this machine: the folder may be in a store.
@@ -97,10 +99,11 @@ class Built:
 
 
 def _is_masked(folder: Path, architectures: Any) -> bool:
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
+    with needs("hf"):
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        )
 
     named = architectures if isinstance(architectures, list) else []
     for names, masked in (

@@ -21,7 +21,9 @@ from lightning_semgeom.commands.arguments import (
     check_workspace,
     positive,
 )
-from lightning_semgeom.commands.telling import tell
+from lightning_semgeom.commands.demo_words import STEPS, after, before
+from lightning_semgeom.commands.telling import tell, warn
+from lightning_semgeom.extras import told_for
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction["_Parser"]
@@ -50,11 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.command(chosen))
-    except (ValueError, OSError, ModuleNotFoundError) as fault:
-        missing = isinstance(fault, ModuleNotFoundError)
-        hint = f" Install what it needs: pip install 'lightning-semgeom[{chosen.extras}]'."
-        print(f"lightning-semgeom: {fault}{hint if missing else ''}", file=sys.stderr)
-        return 2
+    except ModuleNotFoundError as fault:
+        warn([told_for(fault, chosen.extra)])
+    except (ValueError, OSError) as fault:
+        warn([fault])
+    return 2
 
 
 def _add_demo(commands: _Commands) -> None:
@@ -62,12 +64,12 @@ def _add_demo(commands: _Commands) -> None:
         "demo",
         help="train a small model and watch its geometry",
         description="Train a small model with SemanticGeometry, print when each attribute emerged, "
-        "peaked and faded, and leave the history and pictures in the run's folder.",
+        "peaked and was gone, and leave the history and pictures in the run's folder.",
     )
-    parser.set_defaults(command=_demo, extras="demo")
+    parser.set_defaults(command=_demo, extra="demo")
     parser.add_argument(
         "--setting",
-        choices=("stdlib", "factored", "latent", "pictures"),
+        choices=tuple(STEPS),
         default="stdlib",
         help="stdlib: a GPT on the Python standard library's own source (default); the others are "
         "controlled experiments: contexts that spell out their attributes, contexts that hint at "
@@ -90,19 +92,19 @@ def _add_demo(commands: _Commands) -> None:
 def _demo(chosen: argparse.Namespace) -> int:
     check_demo(chosen.setting, chosen.text, chosen.out)
     began = time.monotonic()
+    steps = chosen.steps or STEPS[chosen.setting]
+    print(before(chosen.setting, steps, chosen.text, chosen.out), flush=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # What Lightning and its dependencies remark on here is about their own defaults.
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch|lightning\.fabric")
     from lightning_semgeom.commands.demo import run_demo
 
-    run = run_demo(
-        chosen.setting, chosen.seed, chosen.steps, chosen.out, chosen.text, chosen.logger
-    )
+    run = run_demo(chosen.setting, chosen.seed, steps, chosen.out, chosen.text, chosen.logger)
     tell(run.geometry.history, run.control.history)
     print(f"Pictures and history ({time.monotonic() - began:.0f} s): {run.folder}")
     for path in sorted(run.folder.glob("*.png")):
         print(f"  {path.name}")
-    print(f"Open in a browser: {run.folder / 'report.html'}")
+    print(after(run.folder))
     return 0
 
 
@@ -113,7 +115,7 @@ def _add_report(commands: _Commands) -> None:
         description="Make one self-contained HTML page of the histories in run folders: words, a "
         "table, timelines, and pictures by step. Several runs are drawn over each other.",
     )
-    parser.set_defaults(command=_report, extras="report")
+    parser.set_defaults(command=_report, extra="report")
     parser.add_argument(
         "folders",
         metavar="RUN_FOLDER",
@@ -149,7 +151,7 @@ def _add_wandb_workspace(commands: _Commands) -> None:
         description="Save a new view in a W&B project, with panels for the callback's keys: the "
         "headline, a section for each site, and pictures. Needs a login and the network.",
     )
-    parser.set_defaults(command=_wandb_workspace, extras="workspace")
+    parser.set_defaults(command=_wandb_workspace, extra="workspace")
     parser.add_argument("--entity", required=True, help="user or team that has the project")
     parser.add_argument("--project", required=True, help="the project that gets the view")
     parser.add_argument("--name", default="semgeom", help="the callback's (default: semgeom)")

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from typing_extensions import override
 
 from lightning_semgeom.callback import SemanticGeometry
+from lightning_semgeom.commands.progress import StepBar
+from lightning_semgeom.extras import check_installed
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import CONTROL
 from lightning_semgeom.record.summary import known_gaps
-from lightning_semgeom.settings.controlled import NETWORKS, Network, Setting, network_setting
+from lightning_semgeom.settings.controlled import Network, Setting, network_setting
 from lightning_semgeom.show.loggers import run_folder
 from lightning_semgeom.show.plots import gram_row, timeline
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 
-STEPS = {"stdlib": 1200} | dict.fromkeys(NETWORKS, 2000)
 _CONTROL_SEED = 0
 
 
@@ -34,43 +35,31 @@ class DemoRun:
     folder: Path
 
 
-class _LossCurve(pl.Callback):
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-
-    @override
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        self.losses.append(outputs["loss"].item())
-
-
 def run_demo(
     setting: Literal["stdlib"] | Network,
     seed: int,
-    steps: int | None,
+    steps: int,
     out: Path,
     text: str | None,
     logger: str,
 ) -> DemoRun:
     """Train one setting with the callback and its control, and draw what they found.
 
-    The arguments are as `arguments.check_demo` lets them pass.
+    It trains on a CUDA device where there is one. The arguments are as `arguments.check_demo` lets
+    them pass.
 
     Args:
         setting: "stdlib", "factored", "latent" or "pictures".
         seed: of the weights and the data.
-        steps: optimizer steps; None for the setting's own.
+        steps: optimizer steps.
         out: folder for the loggers' runs.
         text: a file to train on instead of the standard library (stdlib alone).
         logger: "csv", "tensorboard" or "wandb".
+
+    Raises:
+        ModuleNotFoundError: if what draws, or what the setting needs, is not installed.
     """
-    steps = steps or STEPS[setting]
+    check_installed(matplotlib="plots", plotly="report")  # now, and not when it has trained
     made = _made(setting, seed, steps, text)
     geometry, control = (
         SemanticGeometry(table, every_n_steps=25, name=name, **made.capture)
@@ -79,20 +68,23 @@ def run_demo(
             (made.table.shuffled(_CONTROL_SEED), "semgeom" + CONTROL),
         )
     )
-    loss = _LossCurve()
+    # First: it is closed before the geometry's last pictures, which have a bar of their own.
+    progress = StepBar(f"{geometry.name}/gap")
     trainer = pl.Trainer(
         max_steps=steps,
-        accelerator="cpu",
-        callbacks=[geometry, control, loss],
+        accelerator="gpu" if torch.cuda.is_available() else "cpu",
+        devices=1,
+        callbacks=[progress, geometry, control],
         logger=_logger(logger, out),
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=False,
         log_every_n_steps=10,
         gradient_clip_val=made.clip,
     )
     trainer.fit(made.model, made.data)
     folder = run_folder(trainer)
-    curve = np.arange(len(loss.losses)), np.array(loss.losses)
+    curve = np.arange(len(progress.losses)), np.array(progress.losses)
     picture, _ = timeline(geometry.history, control.history, curve)
     picture.savefig(folder / "timeline.png", dpi=110)
     for site in geometry.history.sites:
@@ -104,6 +96,7 @@ def run_demo(
 def _logger(kind: str, out: Path) -> Logger:
     out.mkdir(parents=True, exist_ok=True)
     if kind == "wandb":
+        check_installed(wandb="wandb")
         return WandbLogger(project="lightning-semgeom", save_dir=out)
     return TensorBoardLogger(out) if kind == "tensorboard" else CSVLogger(out)
 

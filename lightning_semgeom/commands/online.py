@@ -10,6 +10,7 @@ from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.online.asking import HubError, without_token
 from lightning_semgeom.checkpoints.online.path import HubPath
 from lightning_semgeom.commands.telling import warn
+from lightning_semgeom.extras import needs
 from lightning_semgeom.faults import attempted
 
 _WHOLE = "tokenizer.json"
@@ -81,7 +82,8 @@ def _places(checkpoints: Sequence[Checkpoint], chosen: ChosenSteps | None) -> li
 
 
 def _whole(place: HubPath) -> Any:
-    from tokenizers import Tokenizer
+    with needs("analyze"):
+        from tokenizers import Tokenizer
 
     try:
         return Tokenizer.from_str((place / _WHOLE).read_text())
@@ -93,7 +95,8 @@ def _whole(place: HubPath) -> Any:
 
 def _made(place: HubPath) -> Any:
     """What transformers makes of the files of a tokenizer, and of no others."""
-    from transformers import AutoTokenizer
+    with needs("hf"):
+        from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(place.repository, revision=place.commit)

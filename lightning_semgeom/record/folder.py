@@ -40,6 +40,8 @@ class HistoryFolder:
         self._written = written or 0
         self._is_stale = written is None
         self._is_prepared = written is not None
+        self.aside: Path | None = None
+        """Where what another run had left is now."""
 
     def write(self, records: list[Record]) -> None:
         """Bring into the file what it lacks of `records`.
@@ -77,7 +79,8 @@ class HistoryFolder:
             return
         make_folder(self._folder)
         if self._is_new:
-            put_aside(self._folder)
+            aside = put_aside(self._folder)
+            self.aside = None if aside == self._folder else aside
         elif self._came_from not in (None, folder_text(self._folder)):
             self._bring_pictures(str(self._came_from), records)
         self._is_prepared = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import nan
 from typing import TYPE_CHECKING
 
+from lightning_semgeom.extras import needs
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -22,7 +24,8 @@ def to_pandas(history: History, wide: bool = False) -> pd.DataFrame:
         One row a step, site and attribute: columns `step`, `site`, `attribute`, then the figures
         of an attribute, as `gap`, and those of its site, as `asymmetry`; NaN where unknown.
     """
-    import pandas as pd
+    with needs("pandas"):
+        import pandas as pd
 
     if wide:
         index = pd.Index([record.step for record in history], name="step")

@@ -149,6 +149,13 @@ class History:
         if self._files is not None:
             self._files.write(self._records)
 
+    def take_aside(self) -> Path | None:
+        """Where `write` has moved what another run had left, once; None: there was nothing."""
+        aside = None if self._files is None else self._files.aside
+        if self._files is not None:
+            self._files.aside = None
+        return aside
+
     @property
     def records(self) -> tuple[Record, ...]:
         """All records, oldest first."""
@@ -185,7 +192,7 @@ class History:
         Raises:
             KeyError: if there is no such site, attribute or metric; the message lists close ones.
         """
-        key = f"{self._name}_{site}/{metric}"
+        key = f"{self.name}_{site}/{metric}"
         if key in self._keys:
             return key
         attribute = metric.partition("/")[2]
@@ -220,7 +227,7 @@ class History:
 
     def milestones(self, site: str, attribute: str) -> Milestones:
         """When the structure of an attribute appeared, peaked and was gone, as last known."""
-        keys = [f"{self._name}_{site}/{found.name}/{attribute}" for found in fields(Milestones)]
+        keys = [f"{self.name}_{site}/{found.name}/{attribute}" for found in fields(Milestones)]
         # A run that goes on may not follow the attribute any more.
         last = next((r.values for r in reversed(self._records) if keys[0] in r.values), {})
         steps = [last.get(key, nan) for key in keys]
@@ -278,11 +285,11 @@ class History:
         self._keys = dict.fromkeys(keys)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         """The root of all keys; the headlines, which come first, begin with it alone."""
         return next(iter(self._keys), "").partition("/")[0]
 
     def _split(self, key: str) -> tuple[str, str]:
         """Site and metric of a key; the headlines have no site."""
         root, _, metric = key.partition("/")
-        return root.removeprefix(self._name).removeprefix("_"), metric
+        return root.removeprefix(self.name).removeprefix("_"), metric

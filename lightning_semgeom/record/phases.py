@@ -33,7 +33,7 @@ class Phase(IntEnum):
     DECAYING = 2
     """Past a confirmed peak."""
     COLLAPSED = 3
-    """Past a confirmed peak and down to a small share of it."""
+    """Gone: past a confirmed peak and down to a small share of it."""
 
 
 @dataclass
@@ -69,11 +69,11 @@ class PhaseDetector:
       deviations of its noise, for two captures in a row. The noise is read off the third
       differences of the last twelve gaps, which a smooth curve hardly has. Either way the fall has
       lasted for 8 optimizer steps and a fifth of the peak's step.
-    - Collapse: the averaged gap is at most `collapse_share` of its highest value.
+    - Gone, `collapse_step`: the averaged gap is at most `collapse_share` of its highest value.
     - When the averaged gap later passes its highest value, the curve is rising again: peak and
-      collapse are withdrawn until the next peak is confirmed.
+      `collapse_step` are withdrawn until the next peak is confirmed.
 
-    Where nothing else is said each must hold for `patience` captures in a row; onset and collapse
+    Where nothing else is said each must hold for `patience` captures in a row; onset and the end
     are dated by the first of them. A capture whose gap or z is NaN is left out.
 
     Args:

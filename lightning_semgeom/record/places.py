@@ -68,6 +68,11 @@ def _holders(folder: Path) -> list[Path]:
     )
 
 
+def control_file(folder: Path) -> Path:
+    """Where the history of the control is, if there is one, of that in `folder`."""
+    return folder.with_name(folder.name + CONTROL) / FILE_NAME
+
+
 def parts_of(file: Path) -> list[Path]:
     """The file of a history, and the parts of it that are there, in order."""
     found = [file]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_semgeom.extras import needs
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
 from lightning_semgeom.record.picture import SitePicture
@@ -98,7 +99,8 @@ class Snapshot:
 
     def to_pandas(self) -> pd.DataFrame:
         """A row for each site and attribute, a column for each figure; those of a site repeated."""
-        import pandas as pd
+        with needs("pandas"):
+            import pandas as pd
 
         rows = {}
         for site, one in self.found.items():

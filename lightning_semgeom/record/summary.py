@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import isnan, nan
+from math import inf, isnan, nan
 from typing import TYPE_CHECKING
 
+from lightning_semgeom.record.places import CONTROL, control_file
 from lightning_semgeom.record.record import Milestones, listed
+from lightning_semgeom.stores import is_in_store, is_there
 
 if TYPE_CHECKING:
     from lightning_semgeom.record.history import History
@@ -31,6 +33,12 @@ class CurveSummary:
     """z at the largest gap."""
 
     @property
+    def is_late(self) -> bool:
+        """Whether the onset came after the peak."""
+        steps = self.milestones
+        return (steps.onset_step or 0) > (inf if steps.peak_step is None else steps.peak_step)
+
+    @property
     def ending(self) -> str:
         """When it was gone, or in what state the run left it."""
         steps = self.milestones
@@ -38,7 +46,7 @@ class CurveSummary:
             return "-"
         if steps.peak_step is None:
             return "still rising"
-        return "fading" if steps.collapse_step is None else str(steps.collapse_step)
+        return "not yet" if steps.collapse_step is None else str(steps.collapse_step)
 
     @property
     def words(self) -> str:
@@ -88,7 +96,7 @@ def summaries(history: History) -> list[CurveSummary]:
     return found
 
 
-HEADER = ("site", "attribute", "onset", "peak", "collapse", "start", "peak", "end", "z at peak")
+HEADER = ("site", "attribute", "onset", "peak", "gone", "start", "peak", "end", "z at peak")
 
 
 def cells(summary: CurveSummary, mark: str = "") -> tuple[str, ...]:
@@ -121,13 +129,48 @@ def _widths(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def table_of(history: History, control: History | None = None) -> str:
-    """Onset, peak and collapse of each site and attribute, and of the shuffled control."""
-    rows = [cells(summary) for summary in summaries(history)]
+    """When each attribute emerged, peaked and was gone at each site, and its shuffled control."""
+    found = summaries(history)
+    rows = [cells(summary) for summary in found]
     if control is not None:
         rows += [cells(summary, " (shuffled)") for summary in summaries(control)]
     widths = _widths(HEADER, rows)
     above = " " * (sum(widths[:5]) + 10) + "gap".center(sum(widths[5:8]) + 4)
-    return f"{above.rstrip()}\n{text_table(HEADER, rows)}"
+    table = f"{above.rstrip()}\n{text_table(HEADER, rows)}"
+    return "\n\n".join([table, *notes(history, found, control)])
+
+
+def notes(
+    history: History, found: Sequence[CurveSummary], control: History | None = None
+) -> list[str]:
+    """What a reader of its table has to know, a line each.
+
+    Args:
+        history: of which the table is.
+        found: its `summaries`.
+        control: the same run measured with shuffled attributes, if the reader sees it.
+    """
+    told = []
+    peaks = [s for s in found if s.milestones.peak_step is not None]
+    if peaks and control is None and not _has_control(history):
+        told.append(
+            "No control was measured, and attributes without meaning may peak, too: measure "
+            f"table.shuffled(0) beside these, under the name '{history.name}{CONTROL}'."
+        )
+    late = [f"{s.attribute} in {s.site}" for s in peaks if s.is_late]
+    if late:
+        told.append(
+            f"The onset of {'; '.join(late)} comes after the peak. The peak is the largest gap "
+            "itself; an onset is told by averages over captures, which follow a fast rise late."
+        )
+    return told
+
+
+def _has_control(history: History) -> bool:
+    """Whether it is a control itself, or has one beside it on this machine."""
+    if history.name.endswith(CONTROL) or history.folder is None:
+        return history.name.endswith(CONTROL)
+    return not is_in_store(history.folder) and is_there(control_file(history.folder))
 
 
 def sentence(history: History, control: History | None = None) -> str:

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from lightning_semgeom.extras import needs
 from lightning_semgeom.settings.controlled import Setting
 from lightning_semgeom.settings.stdlib_text import StdlibData, stdlib_attributes
 
@@ -43,7 +44,8 @@ class StdlibModel(pl.LightningModule):
         weight_decay: float = 0.1,
     ) -> None:
         super().__init__()
-        from transformers import GPT2Config, GPT2LMHeadModel
+        with needs("hf"):
+            from transformers import GPT2Config, GPT2LMHeadModel
 
         self.steps = steps
         self.learning_rate = learning_rate

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from lightning_semgeom.attributes.python import word_kind
 from lightning_semgeom.attributes.surface import case
 from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.extras import needs
 from lightning_semgeom.settings.documents import read_stdlib, read_text
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ _HELD_OUT_BATCHES = 64
 
 def train_tokenizer(documents: list[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE trained on the documents."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    with needs("hf"):
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

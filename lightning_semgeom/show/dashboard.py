@@ -154,7 +154,7 @@ class Dashboard:
     def alert(self, loggers: Iterable[Logger]) -> None:
         """Tell people which attributes are gone since the last record, where any is."""
         if self._recorder.new_collapses:
-            alert(loggers, f"{self._recorder.name}: structure has collapsed", self._collapses())
+            alert(loggers, f"{self._recorder.name}: structure is gone", self._collapses())
 
     def _collapses(self) -> str:
         history = self._recorder.history
@@ -163,7 +163,7 @@ class Dashboard:
             peak = self._recorder.phases[site, attribute].peak_step
             _, gaps = history.curve(history.key(site, f"gap/{attribute}"))
             lines.append(
-                f"{attribute} has collapsed in {site}: it peaked at step {peak}, and its gap is "
+                f"{attribute} is gone in {site}: it peaked at step {peak}, and its gap is "
                 f"{gaps[-1]:.3f} at step {history.records[-1].step}."
             )
         return "\n".join(lines)

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_utilities.core.rank_zero import rank_zero_info
+
 from lightning_semgeom.record.beside import Beside
 from lightning_semgeom.stores import make_folder, place, write
 
@@ -76,6 +78,15 @@ def alert(loggers: Iterable[Any], title: str, text: str) -> None:
     for logger in loggers:
         if kind_of(logger) == "WandbLogger":
             logger.experiment.alert(title=title, text=text)
+
+
+def tell_aside(folder: Path | None, aside: Path | None) -> None:
+    """Say that what an earlier run had left in `folder` is now `aside`, where that is so."""
+    if aside is not None:
+        rank_zero_info(
+            f"SemanticGeometry: '{folder}' had the history of an earlier run, which is now in "
+            f"'{aside}'. A logger, or another default_root_dir, gives each run its own folder."
+        )
 
 
 def kind_of(logger: Logger) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_semgeom.extras import needs
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.places import own_history
@@ -56,7 +57,8 @@ def workspace(
     Raises:
         ModuleNotFoundError: if wandb-workspaces is not installed.
     """
-    import wandb_workspaces.workspaces as ws
+    with needs("workspace"):
+        import wandb_workspaces.workspaces as ws
 
     headline = [_plot(metric, y=[f"{name}/{metric}"]) for metric in HEADLINES]
     return ws.Workspace(

@@ -17,28 +17,30 @@ OPTIONAL = {
 }
 # What each wing knows of the others: the data goes one way.
 KNOWS = {
-    "stores": {"faults"},
-    "attributes": set(),
+    "stores": {"faults", "extras"},
+    "attributes": {"extras"},
     "geometry": {"kinds"},
-    "record": {"faults", "kinds", "stores"},
+    "record": {"faults", "kinds", "stores", "extras"},
     "capture": {"faults", "attributes", "geometry"},
     "measure": {"faults", "attributes", "geometry", "capture", "record"},
-    "show": {"faults", "kinds", "record", "stores"},
+    "show": {"faults", "kinds", "record", "stores", "extras"},
     "checkpoints": {
         *("_version", "faults", "kinds", "stores", "attributes", "capture", "measure", "record"),
+        "extras",
     },
     "run": {"faults", "attributes", "capture", "measure", "record", "show"},
     "look": {"kinds", "attributes", "capture", "measure", "record"},
     "evaluation": {"run"},
     "callback": {"kinds", "attributes", "capture", "record", "show", "run", "evaluation"},
     "training": {"faults", "kinds", "attributes", "geometry", "capture", "record", "callback"},
-    "settings": {"attributes"},
+    "settings": {"attributes", "extras"},
     "commands": {
         *("_version", "faults", "stores", "attributes", "geometry", "record", "show"),
-        *("checkpoints", "callback", "settings"),
+        *("checkpoints", "callback", "settings", "extras"),
     },
     "cli": {"commands"},
     "faults": set(),
+    "extras": set(),
     "kinds": set(),
     "_version": set(),
 }

@@ -224,10 +224,9 @@ def test_wandb_keeps_the_peak_and_the_largest_gap_in_its_summary(wandb_run):
 def test_wandb_is_told_of_a_collapse_once_and_only_if_asked(wandb_run, tmp_path, monkeypatch):
     _, _, records = wandb_run
     (alert,) = of_kind(records, "alert")
-    assert alert.title == "semgeom: structure has collapsed"
+    assert alert.title == "semgeom: structure is gone"
     assert alert.text == (
-        "colour has collapsed in unembedding: it peaked at step 21, and its gap is -0.015 at "
-        "step 57."
+        "colour is gone in unembedding: it peaked at step 21, and its gap is -0.015 at step 57."
     )
 
     import wandb

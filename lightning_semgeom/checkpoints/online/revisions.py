@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from lightning_semgeom.checkpoints.online import kept
 from lightning_semgeom.checkpoints.online.asking import HubError, ask, get
+from lightning_semgeom.extras import needs
 
 Answer = TypeVar("Answer")
 
@@ -62,7 +63,8 @@ def commit_of(repository: str, revision: str) -> str:
     Raises:
         HubError: if the Hub does not say.
     """
-    from huggingface_hub import HfApi, constants
+    with needs("analyze"):
+        from huggingface_hub import HfApi, constants
 
     if _COMMIT.fullmatch(revision):
         return revision
@@ -140,7 +142,8 @@ def _pages(what: str, which: str) -> Iterator[Any]:
 
     Not by `HfApi`, whose lists wait for ever for a server that never answers.
     """
-    from huggingface_hub import constants
+    with needs("analyze"):
+        from huggingface_hub import constants
 
     slash = "" if which.startswith("?") else "/"
     url: str | None = f"{constants.ENDPOINT}/api/models{slash}{which}"
@@ -175,6 +178,7 @@ def _remember(answer: object, *key: str) -> None:
 
 
 def _endpoint() -> str:
-    from huggingface_hub import constants
+    with needs("analyze"):
+        from huggingface_hub import constants
 
     return constants.ENDPOINT

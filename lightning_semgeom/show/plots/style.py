@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_semgeom.extras import needs
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -28,8 +30,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def bare_figure(width: float, height: float) -> Figure:
     """As `new_figure`, for axes that have their places: drawn in a third of the time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with needs("plots"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     figure.set_layout_engine("none")  # whatever a user's settings say

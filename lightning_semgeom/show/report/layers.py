@@ -54,7 +54,7 @@ def _map(run: RunFiles) -> go.Figure:
         )
     )
     figure.update_xaxes(type="category", title_text="optimizer steps")
-    figure.update_yaxes(type="category", title_text=found.around)
+    figure.update_yaxes(type="category", title_text=found.around, automargin=True)
     figure.update_layout(
         height=min(160 + 22 * len(found.names), 900),
         margin={"l": 65, "r": 15, "t": 15, "b": 50},

@@ -5,15 +5,48 @@ const DIVERGING = [[0, "#053061"], [0.25, "#4393c3"], [0.5, "#f7f7f7"], [0.75, "
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
 const PLAIN = { responsive: true, displayModeBar: false };
 const FONT = { family: "system-ui, sans-serif", size: 12, color: "#222222" };
+const BELOW = { orientation: "h", x: 0, y: -0.2, yanchor: "top" };
 const MOST_VALUES = 40;
 const element = (id) => document.getElementById(id);
 
-Object.values(data.timelines).forEach((figure, number) =>
-  Plotly.newPlot(`timeline-${number}`, figure.data, figure.layout, CONFIG)
-);
+// The place has the picture's height: a resized picture takes all of its place, and no more.
+function plot(id, traces, layout, config) {
+  element(id).style.height = `${layout.height}px`;
+  Plotly.react(id, traces, layout, config);
+}
+
+const isNarrow = matchMedia("(max-width: 600px)");
+
+// On a phone the names stand below a timeline, where they leave it its width, and steps are fewer.
+function fitted(figure) {
+  const layout = structuredClone(figure.layout); // Plotly writes sizes into what it is given
+  if (!isNarrow.matches) return layout;
+  for (const axis of [layout.xaxis, layout.xaxis2]) {
+    const isShown = axis.ticktext.map((text) => text.startsWith("1"));
+    axis.tickvals = axis.tickvals.filter((_, number) => isShown[number]);
+    axis.ticktext = axis.ticktext.filter((_, number) => isShown[number]);
+    axis.tickangle = 0;
+  }
+  layout.margin.l = 50;
+  layout.height += 20 * figure.data.filter((trace) => trace.name && trace.showlegend !== false).length;
+  layout.legend = { ...BELOW };
+  return layout;
+}
+
+function drawTimelines() {
+  Object.values(data.timelines).forEach((figure, number) =>
+    plot(`timeline-${number}`, figure.data, fitted(figure), CONFIG)
+  );
+}
+
+drawTimelines();
+isNarrow.addEventListener("change", () => {
+  drawTimelines();
+  if (data.pictures.length) draw();
+});
 
 data.layers.forEach((figure, number) =>
-  Plotly.newPlot(`layers-${number}`, figure.data, figure.layout, CONFIG)
+  plot(`layers-${number}`, figure.data, figure.layout, CONFIG)
 );
 
 // One lookup a picture: its cosines are unpacked when it is first shown.
@@ -27,6 +60,12 @@ function cosines(picture) {
     );
   }
   return picture.cosines;
+}
+
+// Long names in lines below each other: a margin takes half of a picture at most.
+function wrapped(text) {
+  const lines = isNarrow.matches ? /(.{1,18})(?:\s+|$)/g : /(.{1,30})(?:\s+|$)/g;
+  return text.replace(lines, "$1<br>").replace(/<br>$/, "");
 }
 
 const named = (labels) => labels.filter((label) => label).join(" · ") || "not labelled";
@@ -54,21 +93,21 @@ function drawGram(picture) {
     shapes.push({ ...fill, y0: -0.5 - width, y1: -0.5, x0: first, x1: first + count });
     room += count;
     if (room >= cells / 24) {
-      ticks.push([first + count / 2, name || "not labelled"]);
+      ticks.push([first + count / 2, wrapped(name || "not labelled")]);
       room = 0;
     }
     first += count;
   });
   const axis = { showgrid: false, zeroline: false, constrain: "domain" };
   const range = [-0.5 - width, cells - 0.5];
-  Plotly.react("gram", [{
+  plot("gram", [{
     type: "heatmap", z, text, hoverinfo: "text", zmin: -1, zmax: 1, colorscale: DIVERGING,
     colorbar: { title: { text: "cosine", side: "right" }, thickness: 12 },
   }], layout({
     shapes,
-    margin: { l: 95, r: 10, t: 10, b: 20 },
+    margin: { l: 20, r: 10, t: 10, b: 20 },
     xaxis: { ...axis, range, showticklabels: false },
-    yaxis: { ...axis, range: range.slice().reverse(), scaleanchor: "x", ticks: "",
+    yaxis: { ...axis, range: range.slice().reverse(), scaleanchor: "x", ticks: "", automargin: true,
       tickvals: ticks.map((t) => t[0]), ticktext: ticks.map((t) => t[1]) },
   }), PLAIN);
   const rows = picture.rows.reduce((a, b) => a + b, 0);
@@ -80,7 +119,9 @@ function drawGram(picture) {
 function drawValues(picture) {
   const shown = picture.values.slice().sort((a, b) => b[2] - a[2]).slice(0, MOST_VALUES);
   const kept = picture.values.filter((value) => shown.includes(value));
-  Plotly.react("values", [{
+  const names = kept.map((value) => wrapped(`${value[1]} (${value[0]})`));
+  const lines = Math.max(1, ...names.map((name) => name.split("<br>").length));
+  plot("values", [{
     type: "bar", orientation: "h",
     y: kept.map((_, number) => number),
     x: kept.map((value) => value[3]),
@@ -89,11 +130,11 @@ function drawValues(picture) {
     hovertemplate: "%{text}<br>%{x:.3f}<extra></extra>",
     marker: { color: kept.map((value) => COLOURS[picture.attributes.indexOf(value[0]) % COLOURS.length]) },
   }], layout({
-    height: Math.max(420, 60 + 16 * kept.length),
-    margin: { l: 150, r: 10, t: 10, b: 45 },
+    height: Math.max(420, 60 + 16 * lines * kept.length),
+    margin: { l: 20, r: 10, t: 10, b: 45 },
     xaxis: { range: [-0.3, 1], zerolinecolor: "#999999", gridcolor: "#e8e8e8", title: { text: "mean cosine" } },
-    yaxis: { autorange: "reversed", tickvals: kept.map((_, number) => number),
-      ticktext: kept.map((value) => `${value[1]} (${value[0]})`) },
+    yaxis: { autorange: "reversed", automargin: true, tickvals: kept.map((_, number) => number),
+      ticktext: names },
   }), PLAIN);
 }
 
@@ -106,7 +147,7 @@ function drawMap(picture) {
   });
   let number = 0;
   const traces = [...groups].map(([name, cells]) => ({
-    type: "scatter", mode: "markers", name,
+    type: "scatter", mode: "markers", name: wrapped(name),
     x: cells.map((cell) => picture.map[cell][0]),
     y: cells.map((cell) => picture.map[cell][1]),
     text: cells.map((cell) => named(picture.labels[cell])),
@@ -115,15 +156,16 @@ function drawMap(picture) {
       line: { color: "white", width: 0.5 } },
   }));
   const axis = { range: [-1, 1], gridcolor: "#e8e8e8", zerolinecolor: "#cccccc" };
-  Plotly.react("map", traces, layout({
+  plot("map", traces, layout({
     showlegend: groups.size <= 14,
+    ...(isNarrow.matches && { height: 420 + 20 * Math.min(groups.size, 14), legend: { ...BELOW } }),
     xaxis: { ...axis, constrain: "domain" },
     yaxis: { ...axis, scaleanchor: "x" },
   }), PLAIN);
 }
 
 function drawShared(picture) {
-  Plotly.react("shared", [{
+  plot("shared", [{
     type: "bar",
     x: picture.shared.map((bar) => bar[0]),
     y: picture.shared.map((bar) => bar[1]),

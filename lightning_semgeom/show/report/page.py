@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_semgeom.extras import needs
 from lightning_semgeom.record.history import History
 from lightning_semgeom.record.picture import SitePicture, turned_towards
 from lightning_semgeom.record.summary import known_gaps
@@ -24,7 +25,13 @@ from lightning_semgeom.show.plots.style import COLOURS
 from lightning_semgeom.show.report.layers import layer_maps
 from lightning_semgeom.show.report.runs import RunFiles
 from lightning_semgeom.show.report.timelines import timelines
-from lightning_semgeom.show.report.words import moment_section, phase_sections, sentences
+from lightning_semgeom.show.report.words import (
+    moment_section,
+    next_steps,
+    phase_sections,
+    sentences,
+    terms,
+)
 from lightning_semgeom.stores import is_there, write
 
 _MOST_PICTURES = 40  # of a site: 1 MB at 96 lines
@@ -38,7 +45,8 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
         ModuleNotFoundError: if plotly is not installed.
         OSError: if the file cannot be written.
     """
-    from plotly.offline import get_plotlyjs
+    with needs("report"):
+        from plotly.offline import get_plotlyjs
 
     moment = is_moment([run.history for run in runs])
     drawn = {} if moment else timelines(runs)
@@ -53,8 +61,10 @@ def write_report(runs: Sequence[RunFiles], out: Path) -> None:
     html = page.substitute(
         title=escape(", ".join(run.name for run in runs)),
         style=source.joinpath("page.css").read_text(encoding="utf-8"),
+        terms=terms(moment),
         sentences=sentences(runs, moment),
         sections=moment_section(runs) if moment else phase_sections(runs, [*figures], [*maps]),
+        next=next_steps(moment),
         pictures="Pictures" if moment else "Pictures by step",
         data=_json(
             {

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_semgeom.record.history import History
-from lightning_semgeom.record.places import (
-    CONTROL,
-    FILE_NAME,
-    history_folders,
-    without_common_start,
-)
+from lightning_semgeom.record.places import control_file, history_folders, without_common_start
 from lightning_semgeom.stores import is_there
 
 
@@ -42,8 +37,8 @@ def find_runs(folders: Sequence[Path]) -> list[RunFiles]:
 
 
 def _control_of(holder: Path) -> History | None:
-    control = holder.with_name(holder.name + CONTROL)
-    return History.load(control) if is_there(control / FILE_NAME) else None
+    file = control_file(holder)
+    return History.load(file) if is_there(file) else None
 
 
 def _short(holders: Sequence[Path]) -> list[str]:

@@ -48,7 +48,7 @@ def _timeline(site: str, runs: Sequence[RunFiles], colours: dict[str, str]) -> g
             curve = run.history.curve(run.history.key(site, f"gap/{attribute}"))
             _add(figure, 1, curve, attribute + suffix, line)
             _collect(marks, run.history, site, attribute, curve, colours[attribute])
-        line = {"color": "#333333", "width": 1.5, "dash": dash}
+        line = {"color": "#777777", "width": 1.5, "dash": dash}
         curve = run.history.curve(run.history.key(site, "asymmetry"))
         _add(figure, 2, curve, "asymmetry" + suffix, line)
     for mark, symbol, name in _MARKS:

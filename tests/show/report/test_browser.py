@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_semgeom import snapshot
+from lightning_semgeom import AttributeTable, snapshot
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from tests import models
@@ -136,6 +136,111 @@ def test_the_page_prints_its_pictures_and_not_its_controls(page):
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
+# Text that is not all on the screen, or of its picture; what scrolls in its own place is not cut.
+CUT = """
+const width = document.documentElement.clientWidth;
+const cut = [];
+if (document.documentElement.scrollWidth > width) cut.push("the page scrolls sideways");
+const texts = "main :is(h1, h2, h3, p, li, label, button, select, figcaption, th, td), .plot text";
+for (const text of document.querySelectorAll(texts)) {
+  const box = text.getBoundingClientRect();
+  if (!box.width || !text.textContent.trim()) continue;
+  const plot = text.closest(".plot"), wide = text.closest(".wide");
+  const frame = plot ? plot.getBoundingClientRect() : { left: 0, right: width };
+  if (wide) frame.right = wide.getBoundingClientRect().left + wide.scrollWidth;
+  const isCut = box.left < frame.left - 1 || box.right > frame.right + 1 ||
+    (plot && (box.top < frame.top - 1 || box.bottom > frame.bottom + 1));
+  if (isCut) cut.push(`${text.textContent} (${plot ? plot.id : text.tagName})`);
+}
+return cut;
+"""
+# The smallest contrast of a text to the page, as WCAG counts it, and that text.
+CONTRAST = """
+const light = (colour) => {
+  const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((value) => {
+    const part = value / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+};
+const ground = light(getComputedStyle(document.body).backgroundColor);
+let least = [99, ""];
+const texts = "main :is(h1, h2, p, li, td, th, figcaption), .plot text";
+for (const text of document.querySelectorAll(texts)) {
+  if (!text.textContent.trim()) continue;
+  const style = getComputedStyle(text);
+  const ink = light(text.closest(".plot") ? style.fill : style.color);
+  const contrast = Math.max(ink, ground) / Math.min(ink, ground);
+  if (contrast < least[0]) least = [contrast, text.textContent];
+}
+return least;
+"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, report):
+    """A report of two runs, one of a moment without curves, and one with a map of layers."""
+    folder = tmp_path_factory.mktemp("pages")
+    values = ["proper noun, singular", "preposition or subordinating conjunction", "verb", "other"]
+    table = AttributeTable.from_dict(
+        {"part of speech in the corpus": values * 12, "k": [*"abcd"] * 12}
+    )
+    model = models.StagedModel()
+    model.set_head(models.StagedModel.PEAK)
+    snapshot(model, table).save(folder / "a-model-with-a-long-name/semgeom")
+    history(folder / "layered/semgeom")
+    found = {"runs": report}
+    for name in ("a-model-with-a-long-name", "layered"):
+        found[name] = folder / f"{name}.html"
+        write_report(find_runs([folder / name]), found[name])
+    return found
+
+
+@pytest.fixture(params=[(390, "light"), (390, "dark"), (1200, "light"), (1200, "dark")], ids=str)
+def screen(browser, request):
+    """A browser of that width and scheme of colours."""
+    width, scheme = request.param
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    wanted = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
+    yield browser, width, scheme
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_no_word_is_cut_and_each_is_legible_on_a_phone_and_in_the_dark(screen, pages):
+    browser, width, scheme = screen
+    for name, page in pages.items():
+        browser.get(page.as_uri())
+        assert browser.execute_script("return innerWidth") == width
+        assert browser.execute_script(CUT) == [], name
+        contrast, text = browser.execute_script(CONTRAST)
+        assert contrast >= 4.5, (name, text)
+        plot = browser.find_element("css selector", ".plot")
+        pixels = np.asarray(Image.open(io.BytesIO(plot.screenshot_as_png)).convert("L"))
+        corner = pixels[:3, :3].mean()  # where nothing is drawn
+        assert corner < 60 if scheme == "dark" else corner > 200, name
+        assert browser.get_log("browser") == []
+
+
+def test_a_page_that_is_made_narrow_draws_its_timelines_anew(browser, report):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    size = {"width": 1200, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    try:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browser.get(report.as_uri())
+        legend = "return document.getElementById('timeline-0').layout.legend?.orientation"
+        assert browser.execute_script(legend) is None
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size | {"width": 390})
+        wait = WebDriverWait(browser, 10)  # it is told of its width in its own time
+        wait.until(lambda page: page.execute_script(legend) == "h")
+        wait.until(lambda page: page.execute_script(CUT) == [])
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_an_empty_run_shows_words_and_no_error(browser, tmp_path):
     from lightning_semgeom import History
 
@@ -157,7 +262,7 @@ def test_models_that_were_looked_at_once_have_figures_and_no_timeline_or_slider(
     browser.get(out.as_uri())
     assert browser.get_log("browser") == []
     headings = [found.text for found in browser.find_elements("css selector", "h2")]
-    assert headings == ["Figures", "Pictures"]
+    assert headings == ["Figures", "Pictures", "What to do next"]
     assert not browser.find_elements("css selector", ".timeline")
     hidden = [browser.find_element("id", name) for name in ("step-field", "to-peak")]
     assert not any(found.is_displayed() for found in hidden)

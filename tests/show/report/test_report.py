@@ -8,7 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from lightning_semgeom import History
+import lightning_semgeom
+from lightning_semgeom import History, snapshot
 from lightning_semgeom.record.record import Record
 from lightning_semgeom.show.report.page import _MOST_PICTURES, _thinned, write_report
 from lightning_semgeom.show.report.runs import find_runs
@@ -37,10 +38,45 @@ def test_the_page_tells_the_run_in_words_and_in_a_table(run_page):
         "In the unembedding, colour emerged at step 10, peaked at 21, was gone by 46, and 0 % of "
         "that was left at the end; shuffled attributes never did." in page
     )
-    cells = re.findall(r"<td>(.*?)</td>", page)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
     assert cells[:5] == ["unembedding", "colour", "10", "21", "46"]
     assert cells[9:12] == ["unembedding", "colour (shuffled)", "-"]
     assert page.count("<tr class=control>") == 1
+
+
+@pytest.mark.parametrize("moment", [False, True])
+def test_the_page_says_what_its_words_mean_where_they_first_stand(tmp_path, run_page, moment):
+    if moment:
+        snapshot(models.StagedModel(), models.StagedModel.table()).save(tmp_path / "one/semgeom")
+        run_page = page_of(tmp_path, tmp_path / "one")
+    main = re.search(r"<main>(.*?)</main>", run_page, re.DOTALL).group(1)
+    for term in ("run", "site", "attribute", "gap", "z", "unembedding"):
+        explained = main.index(f"<b>{term}</b>")
+        text = re.sub(r"<[^>]*>", lambda tag: " " * len(tag.group()), main[:explained])
+        used = re.search(rf"(?<![\w-]){term}(?![\w-])", text)
+        assert used is None, (term, text[used.start() - 40 :])
+
+
+def test_what_stands_below_a_picture_s_title_says_how_to_read_it(run_page):
+    timeline = run_page.index("<h2>Timeline</h2>")
+    assert timeline < run_page.index("Each coloured curve") < run_page.index('id="timeline-0"')
+    assert run_page.index("<b>Asymmetry</b>") < run_page.index('id="timeline-0"')
+    assert run_page.index("Grey curves are the control") < run_page.index('id="timeline-0"')
+
+
+def test_the_page_says_what_to_do_next_by_names_that_there_are(run_page):
+    section = run_page[run_page.index("What to do next") :]
+    names = re.findall(r"<code>(\w+)</code>", section)
+    assert {"StopAfterPeak", "GeometryRegularizer", "directions"} <= {*names}
+    assert {*names} <= {*lightning_semgeom.__all__}
+
+
+def test_a_peak_without_a_control_is_told_how_to_measure_one(tmp_path, run_page, run_folder):
+    shutil.copytree(run_folder / "semgeom", tmp_path / "run/semgeom")
+    page = page_of(tmp_path, tmp_path / "run")
+    assert "measure table.shuffled(0) beside these" in page
+    assert "Grey curves" not in page
+    assert "table.shuffled(0)" not in run_page
 
 
 def test_the_page_needs_nothing_from_outside(run_page):
@@ -85,7 +121,7 @@ def test_several_runs_are_drawn_over_each_other(tmp_path, run_folder, other_fold
     for name in runs:
         assert f"colour · {name}" in names
         assert f"shuffled (control) · {name}" in names
-        assert f"<td>{name}</td>" in page
+        assert f'<td data-name="run">{name}</td>' in page
 
 
 def test_names_that_look_like_html_are_text(tmp_path):
