@@ -106,7 +106,7 @@ sys.exit(main(["demo", "--setting", "factored", "--steps", "1000"]))
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2  # there is no torch
-    assert "1000 steps take about 10 seconds on 2 cores." in done.stdout
+    assert "1000 steps take about 10 to 30 seconds on 2 cores." in done.stdout
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -116,9 +116,9 @@ sys.exit(main(["demo", "--setting", "factored", "--steps", "1000"]))
         ("stdlib", 1200, "about 80 to 140 seconds"),
         ("stdlib", 600, "about 40 to 70 seconds"),
         ("stdlib", 12_000, "about 13 to 23 minutes"),
-        ("factored", 2000, "about 20 seconds"),
+        ("factored", 2000, "about 20 to 60 seconds"),
         ("factored", 1, "about 10 seconds"),
-        ("pictures", 4000, "about 40 to 80 seconds"),
+        ("pictures", 4000, "about 40 to 120 seconds"),
     ],
 )
 def test_how_long_it_takes_grows_with_the_steps(setting, steps, told):
