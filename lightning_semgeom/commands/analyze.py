@@ -15,6 +15,7 @@ from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.given import GivenSteps
 from lightning_semgeom.checkpoints.hidden import HiddenAsked
+from lightning_semgeom.checkpoints.online.asking import HubError
 from lightning_semgeom.commands.arguments import attribute_parts, tokenizer_file
 from lightning_semgeom.extras import check_installed, needs
 from lightning_semgeom.record.history import History
@@ -161,13 +162,22 @@ def tokenizer_at(path: Path | None) -> Any:
         FileNotFoundError: if there is none.
         ValueError: if it cannot be read.
     """
-    if path is None:
-        return None
+    return None if path is None else read_tokenizer(tokenizer_file(path))
+
+
+def read_tokenizer(file: Path) -> Any:
+    """The tokenizer of a tokenizer.json, here, in a store or on the Hub.
+
+    Raises:
+        ValueError: if it cannot be read.
+        HubError: if the Hub does not give it.
+    """
     with needs("analyze"):
         from tokenizers import Tokenizer
 
-    file = tokenizer_file(path)
     try:
         return Tokenizer.from_str(file.read_text(encoding="utf-8"))
+    except HubError:
+        raise
     except Exception as fault:  # tokenizers raises nothing more special
         raise ValueError(f"'{file}' cannot be read as a tokenizer: {fault}.") from None

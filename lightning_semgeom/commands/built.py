@@ -16,6 +16,9 @@ from lightning_semgeom.checkpoints.tensors import CheckpointError
 from lightning_semgeom.extras import needs
 
 CONFIG = "config.json"
+_BY_HAND = (
+    "Give a function that builds it: analyze(paths, table, build=function, data=batches) in Python."
+)
 # What of a configuration changes neither the weights nor what is made of them.
 _OF_NO_ACCOUNT = {
     *("transformers_version", "torch_dtype", "dtype", "_name_or_path", "use_cache"),
@@ -45,8 +48,7 @@ class Built:
         if not (folder / CONFIG).is_file():
             raise ValueError(
                 f"--text: there is no '{folder / CONFIG}', so the model of "
-                f"'{checkpoints[0]}' is not known. Give a function that builds it: "
-                "analyze(paths, table, build=function, data=batches) in Python."
+                f"'{checkpoints[0]}' is not known. {_BY_HAND}"
             )
         config = _config_in(folder)
         return cls(folder, config, _is_masked(folder, config.get("architectures")))
@@ -115,8 +117,7 @@ def _is_masked(folder: Path, architectures: Any) -> bool:
             return masked
     raise ValueError(
         f"--text: '{folder / CONFIG}' has the architectures {named}, of which transformers knows "
-        "none as a language model, causal or masked. Give a function that builds it: "
-        "analyze(paths, table, build=function, data=batches) in Python."
+        f"none as a language model, causal or masked. {_BY_HAND}"
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from lightning_semgeom.checkpoints.checkpoint import Checkpoint
 from lightning_semgeom.checkpoints.chosen import ChosenSteps
 from lightning_semgeom.checkpoints.online.asking import HubError, without_token
 from lightning_semgeom.checkpoints.online.path import HubPath
+from lightning_semgeom.commands.analyze import read_tokenizer
 from lightning_semgeom.commands.telling import warn
 from lightning_semgeom.extras import needs
 from lightning_semgeom.faults import attempted
@@ -51,7 +53,7 @@ def _found(checkpoints: Sequence[Checkpoint], places: Sequence[HubPath]) -> tupl
         for place in places:
             try:
                 if any((place / name).is_file() for name in names):
-                    return (_whole if names == (_WHOLE,) else _made)(place), place
+                    return _tokenizer_in(place, names), place
             except HubError as fault:
                 faults.append(HubError(f"no tokenizer from {place}: {fault}"))
     if faults:
@@ -81,16 +83,9 @@ def _places(checkpoints: Sequence[Checkpoint], chosen: ChosenSteps | None) -> li
     return [*dict.fromkeys([*ends, *(HubPath.at(place.repository) for place in ends)])]
 
 
-def _whole(place: HubPath) -> Any:
-    with needs("analyze"):
-        from tokenizers import Tokenizer
-
-    try:
-        return Tokenizer.from_str((place / _WHOLE).read_text())
-    except HubError:
-        raise
-    except Exception as fault:  # tokenizers raises nothing more special
-        raise ValueError(f"'{place / _WHOLE}' cannot be read as a tokenizer: {fault}.") from None
+def _tokenizer_in(place: HubPath, names: Sequence[str]) -> Any:
+    whole = cast(Path, place / _WHOLE)  # it has a Path's methods
+    return read_tokenizer(whole) if names == (_WHOLE,) else _made(place)
 
 
 def _made(place: HubPath) -> Any:

@@ -47,7 +47,7 @@ def revisions_of(repository: str) -> Mapping[str, str]:
     """
 
     def asked() -> dict[str, str]:
-        (refs,) = _pages("its revisions", f"{repository}/refs")
+        (refs,) = _pages("its revisions", f"/{repository}/refs")
         found = [*refs.get("branches", ()), *refs.get("tags", ())]
         commits: dict[str, str] = {}
         for ref in found:
@@ -129,7 +129,7 @@ def files_of(repository: str, commit: str) -> Mapping[str, HubFile]:
 def _tree(repository: str, commit: str) -> list[list[Any]]:
     """Path, size and hash of each file: by LFS, or of its blob in git."""
     found = []
-    for page in _pages("its list of files", f"{repository}/tree/{commit}?recursive=true"):
+    for page in _pages("its list of files", f"/{repository}/tree/{commit}?recursive=true"):
         for one in page:
             if one["type"] == "file":
                 content = (one.get("lfs") or {}).get("oid") or one["oid"]
@@ -145,8 +145,7 @@ def _pages(what: str, which: str) -> Iterator[Any]:
     with needs("analyze"):
         from huggingface_hub import constants
 
-    slash = "" if which.startswith("?") else "/"
-    url: str | None = f"{constants.ENDPOINT}/api/models{slash}{which}"
+    url: str | None = f"{constants.ENDPOINT}/api/models{which}"
     while url is not None:
         page = get(what, url)
         yield page.json()
