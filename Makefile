@@ -53,8 +53,12 @@ bench: .venv/dev
 	$(INSTALL) '.[docs]'
 	touch $@
 
+# Triton, whose interpreter runs the kernels of CUDA in a test, lies apart: torch would import it in
+# each process that can find it.
 .venv/dev: .venv/python pyproject.toml constraints.txt
 	$(INSTALL) '.[dev]'
+	rm -rf .venv/triton
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/triton triton
 	touch $@
 
 clean:

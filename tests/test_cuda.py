@@ -76,6 +76,7 @@ def measuring(dtype, rows=5000, width=1024):
     return WeightFigures(table, dict.fromkeys(owned, width), 8, Ranks()), owned
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_host_waits_for_the_device_once_a_record(monkeypatch, dtype):
     figures, owned = measuring(dtype)
@@ -84,8 +85,8 @@ def test_the_host_waits_for_the_device_once_a_record(monkeypatch, dtype):
     monkeypatch.setattr(
         measure_weights, "measurements", lambda found, _: copied.append(found) or {}
     )
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         figures.measure(owned, None, eigenvalues=False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
@@ -152,7 +153,12 @@ WAYS = [
 
 @pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
 @pytest.mark.parametrize(("made", "options"), WAYS)
-@pytest.mark.filterwarnings("ignore:.*os.fork\\(\\) was called")
+@pytest.mark.filterwarnings(
+    "ignore:.*os.fork\\(\\) was called",
+    # What torch says of itself.
+    "ignore:TensorFloat32 tensor cores",
+    "ignore:The AccumulateGrad node's stream",
+)
 @pytest.mark.usefixtures("_fresh_compiler")
 def test_a_run_has_the_figures_of_its_weights_and_is_not_changed(
     tmp_path, monkeypatch, made, options, probe

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import (
     SHORTEST,
     block_dtype,
@@ -19,7 +20,7 @@ from lightning_semgeom.geometry.blocks import (
     first_valid_row,
     sums_device,
 )
-from lightning_semgeom.geometry.plan import Bags
+from lightning_semgeom.geometry.fused import can_fuse
 
 _PANEL = 512  # columns that are copied to fp64 at a time
 
@@ -162,18 +163,27 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
     device, rows = sums_device(rows), rows.detach()
     order, starts = members.order.to(device), members.starts.to(device)
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
-    means = torch.cat(
-        [
-            embedding_bag(order, panel.double(), starts, mode="mean", include_last_offset=True)
-            for panel in torch.split(rows.to(device), _PANEL, dim=1)
-        ],
-        dim=1,
-    )
+    means = _means(rows.to(device), Bags(order, starts))
     size = torch.linalg.vector_norm(means, ord=1, dim=1, keepdim=True)
     valid = (size > 0) & (size < torch.inf)  # as `valid_rows` has it, in one pass
-    centre = means.masked_fill(~valid, 0).sum(0) / valid.sum()
-    offsets = means - centre
-    shortest = SHORTEST * torch.linalg.vector_norm(centre)
-    is_none = valid & (torch.linalg.vector_norm(offsets, dim=1, keepdim=True) <= shortest)
-    offsets = torch.where(valid, offsets, means).masked_fill_(is_none, 0)
-    return offsets.to(device=rows.device, dtype=block_dtype(rows))
+    centre = means.masked_fill_(~valid, 0).sum(0) / valid.sum()
+    offsets = means.sub_(centre)
+    longer = torch.linalg.vector_norm(offsets, dim=1, keepdim=True) > SHORTEST * centre.norm()
+    # 1 for most, 0 for those without a direction, NaN for those that are not finite.
+    factor = (valid & longer).to(offsets) + torch.where(size < torch.inf, 0.0, torch.nan)
+    offsets = torch.mul(offsets, factor, out=torch.empty_like(offsets, dtype=block_dtype(rows)))
+    return offsets.to(rows.device)
+
+
+def _means(rows: Tensor, members: Bags) -> Tensor:
+    """The mean of the rows of each bag, fp64 `[k, d]`; zero where there are none."""
+    if can_fuse(rows):
+        from lightning_semgeom.geometry import kernels
+
+        return kernels.bag_sums(rows, members).div_(members.starts.diff().clamp(min=1)[:, None])
+    order, starts = members.order, members.starts
+    panels = [
+        embedding_bag(order, panel.double(), starts, mode="mean", include_last_offset=True)
+        for panel in torch.split(rows, _PANEL, dim=1)
+    ]
+    return torch.cat(panels, dim=1)

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.labelled import labelled
+from lightning_semgeom.geometry.moved import sent
 from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.quick import sums_of
@@ -40,12 +43,8 @@ class JointValues:
     """int64 `[n]`: that of each row."""
     codes: Tensor
     """int64 `[m, A]`: what it stands for; -1: not labelled."""
-    strata: tuple[Tensor, ...]
-    """int64 `[m]` for each attribute: the stratum of each joint value, numbered from 0."""
-    counts: tuple[int, ...]
-    """How many strata each attribute has."""
-    everywhere: tuple[bool, ...]
-    """Whether each attribute labels all of them."""
+    strata: tuple[Bags, ...]
+    """For each attribute the joint values of each stratum, those that it labels."""
 
 
 def joint_values(codes: Tensor) -> JointValues | None:
@@ -59,12 +58,14 @@ def joint_values(codes: Tensor) -> JointValues | None:
                 return None
     found = codes.new_empty(count, codes.shape[1])
     found[of_row] = codes
-    strata, counts = _strata(found)
-    everywhere = tuple((found >= 0).all(0).tolist())
-    return JointValues(of_row, found, strata, counts, everywhere)
+    strata = tuple(
+        Bags.of(torch.where(column >= 0, number, -1), many)
+        for column, (number, many) in zip(found.T, _strata(found), strict=True)
+    )
+    return JointValues(of_row, found, strata)
 
 
-def _strata(found: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+def _strata(found: Tensor) -> list[tuple[Tensor, int]]:
     """For each column, the numbers of the rows of `found` `[m, A]` without it, and how many.
 
     What stands before a column and what stands after it are numbered once for all columns: leaving
@@ -72,7 +73,7 @@ def _strata(found: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     """
     none = found.new_zeros(found.shape[0])
     if not found.numel():
-        return (none,) * found.shape[1], (0,) * found.shape[1]
+        return [(none, 0)] * found.shape[1]
     before = [none]
     for column in found.T[:-1]:
         before.append(_joined(before[-1], column)[0])
@@ -80,8 +81,7 @@ def _strata(found: Tensor) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     for column, earlier in zip(reversed(found.T), reversed(before), strict=True):
         strata.append(_joined(earlier, after))
         after = _joined(column, after)[0]
-    numbers, counts = zip(*reversed(strata), strict=True)
-    return numbers, counts
+    return strata[::-1]
 
 
 def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, int]:
@@ -94,34 +94,43 @@ def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, int]:
     return number, len(found)
 
 
-def partial_gap_from_sums(counts: Tensor, sums: Tensor, joint: JointValues) -> Tensor:
-    """The figures of `partial_gap`, fp64 `[A]`, from n_k `[m]` and S_k `[m, d]`."""
-    if not joint.strata:
-        return counts.new_zeros(0)
-    of_joint_value = torch.stack([counts, counts.square(), sums.square().sum(1)], dim=1)
-    of_strata = []
-    for a, (strata, count) in enumerate(zip(joint.strata, joint.counts, strict=True)):
-        apart, together = of_joint_value, sums
-        if not joint.everywhere[a]:
-            labelled = joint.codes[:, a, None] >= 0
-            apart, together = apart * labelled, together * labelled
-        squared = _added_up(together, strata, count).square().sum(1, keepdim=True)
-        of_strata.append(torch.cat([_added_up(apart, strata, count), squared], dim=1))
-    n_c, n_k_squared, squared_apart, squared_together = torch.cat(of_strata).T
+def strata_squares(sums: Tensor, strata: Sequence[Bags]) -> Tensor:
+    """||S_c||^2 of the strata of all attributes, fp64, from S_k `[m, d]`."""
+    if not strata:
+        return sums.new_zeros(0)
+    return torch.cat([_added_up(sums, bags).square().sum(1) for bags in strata])
+
+
+def partial_gap_of(
+    counts: Tensor, squares: Tensor, of_strata: Tensor, strata: Sequence[Bags]
+) -> Tensor:
+    """The figures of `partial_gap`, fp64 `[A, ...]`.
+
+    Args:
+        counts: fp64 `[m, ...]`, n_k; axes after the first are of several sites.
+        squares: fp64 `[m, ...]`, ||S_k||^2.
+        of_strata: from `strata_squares`, with as many axes.
+        strata: those of `JointValues`.
+    """
+    if not strata:
+        return of_strata
+    known = torch.stack([counts, counts.square(), squares], dim=1)
+    added_up = torch.cat([_added_up(known.flatten(1), bags) for bags in strata])
+    n_c, n_k_squared, squared_apart = added_up.view(-1, *known.shape[1:]).unbind(1)
     same, different = n_k_squared - n_c, n_c.square() - n_k_squared  # ordered pairs
-    gaps = (squared_apart - n_c) / same - (squared_together - squared_apart) / different
+    gaps = (squared_apart - n_c) / same - (of_strata - squared_apart) / different
     # Elsewhere nothing can be compared.
     both = (same > 0) & (different > 0)
     weights = torch.where(both, same * different / (same + different), 0.0)
     weighted = torch.stack([torch.where(both, weights * gaps, 0.0), weights], dim=1)
-    lengths = torch.tensor(joint.counts, device=counts.device)
+    lengths = sent(torch.tensor([*map(len, strata)]), counts.device)
     found = torch.segment_reduce(weighted, "sum", lengths=lengths, unsafe=True, initial=0)
     return found[:, 0] / found[:, 1]
 
 
-def _added_up(values: Tensor, strata: Tensor, count: int) -> Tensor:
-    """The sums of the rows of `values` in each of `count` strata."""
-    return values.new_zeros(count, values.shape[1]).index_add_(0, strata, values)
+def _added_up(values: Tensor, bags: Bags) -> Tensor:
+    """The sums of the rows of `values` in each bag; in order, so that they are always the same."""
+    return embedding_bag(bags.order, values, bags.starts, mode="sum", include_last_offset=True)
 
 
 @checked_kinds
@@ -170,4 +179,6 @@ def partial_gap(
         return torch.full((len(num_values),), torch.nan, dtype=torch.float64)
     plan = CodePlan(joint.of_row[:, None], [len(joint.codes)])
     sums = sums_of(rows, plan, center, second=False)
-    return partial_gap_from_sums(sums.value_counts, sums.value_sums, joint)
+    squares = sums.value_sums.square().sum(1)
+    of_strata = strata_squares(sums.value_sums, joint.strata)
+    return partial_gap_of(sums.value_counts, squares, of_strata, joint.strata)

@@ -19,53 +19,15 @@ from math import prod
 import torch
 from torch import Tensor
 
+from lightning_semgeom.geometry.bags import Cells
 from lightning_semgeom.geometry.follows import Follows, followers
 from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.order import numbered, stable_order
+from lightning_semgeom.geometry.pieces import Pieces, in_pieces
 
 _ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
 _MOST_CELLS = 1 << 10  # each has a sum of its own
 _MOST_PARTIAL_SETS, _MOST_PATTERNS = 32, 16  # each pattern has a matrix of its own
-
-
-@dataclass(frozen=True)
-class Bags:
-    """Which entries are added up, bag by bag, as `embedding_bag` is told it."""
-
-    order: Tensor
-    """int64 `[m]`: the entries, one bag after the other."""
-    starts: Tensor
-    """int64 `[count + 1]`: where in `order` each bag begins, and where the last one ends."""
-
-    @classmethod
-    def of(cls, bags: Tensor, count: int) -> Bags:
-        """From the bag of each entry, int64 `[n]`, -1: in none."""
-        ends = torch.bincount(bags + 1, minlength=count + 1).cumsum(0)
-        return cls(stable_order(bags + 1, count + 1)[ends[0] :], ends - ends[0])
-
-
-@dataclass(frozen=True)
-class Cells:
-    """The joint values of a few attributes."""
-
-    of_row: Tensor
-    """int64 `[n]`: the cell of each row."""
-    count: int
-    """Number of cells."""
-    values: dict[int, Tensor]
-    """For each attribute the code that each cell stands for, int64 `[count]`, -1: not labelled."""
-    num_values: tuple[int, ...]
-    """M_a of all attributes."""
-
-    @cached_property
-    def bags(self) -> Bags:
-        """The rows of each cell."""
-        return Bags.of(self.of_row, self.count)
-
-    @cached_property
-    def value_bags(self) -> dict[int, Bags]:
-        """The cells of each value, by attribute."""
-        return {a: Bags.of(codes, self.num_values[a]) for a, codes in self.values.items()}
 
 
 @dataclass(frozen=True)
@@ -125,7 +87,7 @@ class CodePlan:
             return self
         for cells in self.cells:
             _ = cells.bags, cells.value_bags
-        _ = self.value_counts, self.labelled, self.patterns
+        _ = self.value_counts, self.labelled, self.patterns, self.pieces
         plan, parts = copy(self), {key: part.to(device) for key, part in self._parts.items()}
         vars(plan).update(moved(vars(self) | {"_parts": {}}, device) | {"_parts": parts})
         return plan
@@ -198,6 +160,11 @@ class CodePlan:
         for a, found in self._followers.items():
             following.setdefault(found.leader, []).append(a)
         return [self._merge(group, radix, following) for group in groups]
+
+    @cached_property
+    def pieces(self) -> list[Pieces]:
+        """The rows of `cells` in pieces of a few."""
+        return in_pieces(self.cells, self.offsets)
 
     def _merge(self, group: list[int], radix: list[int], following: dict[int, list[int]]) -> Cells:
         device = self.codes.device

@@ -8,13 +8,13 @@ Legend: as in `sums`; w_i = 1 / ||x_i - mu||; rows with the same attributes labe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import (
     NEAR,
     block_buffer,
@@ -24,14 +24,15 @@ from lightning_semgeom.geometry.blocks import (
 )
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.full_precision import full_precision
-from lightning_semgeom.geometry.plan import Bags, CodePlan, Patterns
+from lightning_semgeom.geometry.fused import FusedSums, can_fuse
+from lightning_semgeom.geometry.plan import CodePlan, Patterns
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, check_fit, second_index
+from lightning_semgeom.geometry.symmetric import add_product, fill_below
 
 _LONG = 16.0  # times the typical row: a mean as long costs all rows digits
 _MANY = 1 << 12  # rows: of fewer, the rounding of each matters, and time does not
 _ROWS_OF_A_BAG = 64  # added up in fp32
 _BEGINNING = 16  # entries of a row that are looked at
-_PANELS = 4  # of a symmetric product, whose lower ones are not computed
 
 
 def quick_mean(rows: Tensor) -> MeanSums:
@@ -61,7 +62,7 @@ def quick_mean(rows: Tensor) -> MeanSums:
         with full_precision(rows.device):
             for part in block_slices(rows):
                 total += torch.mv(rows[part].to(dtype).T, ones[part])
-    return MeanSums(total, total.new_tensor(float(n)), total.new_zeros(()))
+    return MeanSums(total, torch.full_like(total[0], n), total.new_zeros(()))
 
 
 def _goes_in_bags(rows: Tensor, few: bool = False) -> bool:
@@ -86,12 +87,13 @@ def quick_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool =
         none = row_sums(rows[:0], plan.part(slice(0, 0)), mean, second)
         return replace(none, unsound=none.unsound + len(rows))
     with full_precision(rows.device):
-        found = _QuickSums(rows, plan, mean, patterns)
+        way = FusedSums if can_fuse(rows) else _QuickSums
+        found = way(rows, plan, mean, patterns)
         zero = torch.zeros((), dtype=torch.float64, device=rows.device)
         return RowSums(
             count=zero + len(rows),
             skipped=zero,
-            unsound=found.unsound(),
+            unsound=_unsound(rows, mean, found.lengths),
             value_counts=plan.value_counts.to(zero.dtype),
             value_sums=found.value_sums(),
             second=found.second(),
@@ -123,8 +125,30 @@ def sums_of(
     return row_sums(rows, plan, mean if center else None, second)
 
 
+def _unsound(rows: Tensor, mean: Tensor | None, lengths: Tensor) -> Tensor:
+    """fp64 `[]`: 0 where the sums are right, else about how many rows were not fit.
+
+    Args:
+        rows: `[n, d]`.
+        mean: fp64 `[d]` that they were centred with; None: not at all.
+        lengths: `[n]`, those of the centred rows.
+    """
+    eps, lengths = torch.finfo(lengths.dtype).eps, lengths.double()
+    if mean is None:
+        return (~(lengths > 0) | ~(lengths < torch.inf)).sum(dtype=lengths.dtype)
+    long = torch.linalg.vector_norm(mean)
+    near: Tensor = ~(lengths > NEAR * 4 * eps * long) | ~(lengths < torch.inf)
+    beginning = rows[:, :_BEGINNING]
+    # 0 for a zero row, and hardly ever for another.
+    slope = torch.linspace(1, 2, beginning.shape[1], dtype=beginning.dtype, device=rows.device)
+    near |= torch.mv(beginning, slope) == 0
+    if len(lengths) >= _MANY:
+        near |= long.square() > _LONG**2 * lengths.square().mean()
+    return near.sum(dtype=long.dtype)
+
+
 class _QuickSums:
-    """Adds up unit vectors by attribute value in one pass.
+    """Adds up unit vectors by attribute value in one pass, block by block.
 
     Args:
         rows: `[n, d]`, n > 0.
@@ -136,10 +160,10 @@ class _QuickSums:
     def __init__(
         self, rows: Tensor, plan: CodePlan, mean: Tensor | None, patterns: Patterns | None
     ) -> None:
-        self._rows, self._plan, self._mean, self._patterns = rows, plan, mean, patterns
+        self._rows, self._plan, self._patterns = rows, plan, patterns
         dtype, (n, d) = block_dtype(rows), rows.shape
         self._centre = None if mean is None else mean.to(dtype)
-        self._lengths = torch.empty(n, dtype=dtype, device=rows.device)
+        self.lengths = torch.empty(n, dtype=dtype, device=rows.device)
         # Where there is no mean to take off at the end, nothing is lost by that.
         self._in_bags = _goes_in_bags(rows, few=mean is None)
         self._cells = [
@@ -173,29 +197,14 @@ class _QuickSums:
     def _add(self, block: Tensor, place: slice | Tensor, unit: Tensor, pattern: int) -> None:
         from_mean = block if self._centre is None else torch.sub(block, self._centre, out=unit)
         length = torch.linalg.vector_norm(from_mean, dim=1, dtype=unit.dtype)
-        self._lengths[place] = length
+        self.lengths[place] = length
         if self._moments or not self._in_bags:
             torch.div(from_mean, length[:, None], out=unit)
         if self._moments:
-            _add_product(self._moments[pattern], unit)
+            add_product(self._moments[pattern], unit)
         if not self._in_bags:
             for cells, sums in zip(self._plan.cells, self._cells, strict=True):
                 _add_rows(sums, cells.of_row[place], unit)
-
-    def unsound(self) -> Tensor:
-        """fp64 `[]`: 0 where the sums are right, else about how many rows were not fit."""
-        lengths = self._lengths.double()
-        if self._mean is None:
-            return (~(lengths > 0) | ~(lengths < torch.inf)).sum(dtype=lengths.dtype)
-        eps, mean = torch.finfo(self._lengths.dtype).eps, torch.linalg.vector_norm(self._mean)
-        near: Tensor = ~(lengths > NEAR * 4 * eps * mean) | ~(lengths < torch.inf)
-        beginning = self._rows[:, :_BEGINNING]
-        # 0 for a zero row, and hardly ever for another.
-        slope = torch.linspace(1, 2, beginning.shape[1], dtype=beginning.dtype, device=mean.device)
-        near |= torch.mv(beginning, slope) == 0
-        if len(lengths) >= _MANY:
-            near |= mean.square() > _LONG**2 * lengths.square().mean()
-        return near.sum(dtype=mean.dtype)
 
     def value_sums(self) -> Tensor:
         """S_g of all attributes, fp64 `[V, d]`; to be asked for once."""
@@ -211,7 +220,7 @@ class _QuickSums:
 
     def _of_bags(self, bags: Bags) -> Tensor:
         """The sums of u over the rows of each bag, `[count, d]`."""
-        weights = self._lengths.reciprocal()[bags.order]
+        weights = self.lengths.reciprocal()[bags.order]
         sums = embedding_bag(
             bags.order,
             self._rows,
@@ -236,8 +245,7 @@ class _QuickSums:
         for target, patterns in zip(found, of_set, strict=True):
             for pattern in patterns:
                 target += self._moments[pattern]
-            for own, rest in _panels(d):
-                target[rest, own] = target[own, rest].T
+            fill_below(target)
         return found.nan_to_num_()  # of rows that are not fit; eigenvalues would not be found
 
     def _zeros(self, *size: int) -> Tensor:
@@ -252,16 +260,3 @@ def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
         target.index_put_((index,), rows, accumulate=True)
     else:
         target.index_add_(0, index, rows)
-
-
-def _panels(width: int) -> Iterator[tuple[slice, slice]]:
-    """The rows of each panel of a symmetric matrix, and those below it."""
-    height = -(-width // _PANELS)
-    for start in range(0, width, height):
-        yield slice(start, start + height), slice(start + height, width)
-
-
-def _add_product(target: Tensor, unit: Tensor) -> None:
-    """Add u^T u to the upper panels of `target` `[d, d]`."""
-    for own, _ in _panels(len(target)):
-        target[own, own.start :].addmm_(unit[:, own].T, unit[:, own.start :])

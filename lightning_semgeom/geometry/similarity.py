@@ -8,6 +8,7 @@ same, both with zero diagonal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.labelled import labelled
+from lightning_semgeom.geometry.moved import sent
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.sums import RowSums
@@ -24,42 +26,73 @@ if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
 
 
-def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:
-    """The figures of `attribute_similarity` from sums alone; z is NaN without second moments."""
-    n_g, s_g = sums.value_counts, sums.value_sums
-    if not num_values:
-        names = ("within", "between", "gap", "z", "strength", "within_value")
-        return {name: n_g.new_zeros(0) for name in names}
-    lengths = torch.tensor(num_values, device=n_g.device)
+@dataclass(frozen=True)
+class Squares:
+    """What of the sums the figures are functions of; axes after the first are of several sites."""
 
-    def added_up(of_values: Tensor) -> Tensor:
-        """Sums over the values of each attribute; in order, so that they are always the same."""
-        return torch.segment_reduce(of_values, "sum", lengths=lengths, unsafe=True, initial=0)
+    counts: Tensor
+    """fp64 `[V, ...]`: n_g."""
+    of_values: Tensor
+    """fp64 `[V, ...]`: ||S_g||^2."""
+    of_all: Tensor
+    """fp64 `[A, ...]`: ||S||^2."""
+    second: Tensor
+    """fp64 `[A, ...]`: ||C||_F^2; NaN where C is not known."""
+    along: Tensor
+    """fp64 `[A, ...]`: S.CS; NaN where C is not known."""
+    whole: Tensor
+    """fp64 `[...]`: ||C||_F^2 over all rows; NaN where C is not known."""
 
-    squared_g, pairs_g, occurs = s_g.square().sum(1), n_g * (n_g - 1), n_g > 0
+
+def squares_of(sums: RowSums, num_values: Sequence[int]) -> Squares:
+    """Where all that is large in `sums` is read."""
+    s_g = sums.value_sums
+    s = _added_up(s_g, num_values)
+    of_all = s.square().sum(1)
+    of_values = s_g.square().sum(1)
+    if sums.second is None:
+        nan, whole = (torch.full_like(known, torch.nan) for known in (of_all, sums.count))
+        return Squares(sums.value_counts, of_values, of_all, nan, nan, whole)
+    index = list(sums.second_index)[: len(of_all)]
+    norms = torch.linalg.matrix_norm(sums.second).square()  # no copy of the matrices
+    along = _along(s, sums.second, index)
+    return Squares(sums.value_counts, of_values, of_all, norms[index], along, norms[0])
+
+
+def similarity_of(squares: Squares, num_values: Sequence[int]) -> dict[str, Tensor]:
+    """The figures of `attribute_similarity`; axes after the first stay as they are."""
+    n_g, squared_g = squares.counts, squares.of_values
+    pairs_g, occurs = n_g * (n_g - 1), n_g > 0
     same_g, mean_g = squared_g - n_g, torch.where(occurs, squared_g / n_g, 0.0)
     counts_g = (n_g, occurs.to(n_g), n_g.square(), pairs_g, pairs_g * (n_g - 1))
     columns = torch.stack([*counts_g, same_g, squared_g, mean_g], dim=1)
-    n, values, n_squared, sum_a, cubes_a, same, squared_apart, explained = added_up(columns).T
-    s = added_up(s_g)
-    squared = s.square().sum(1)
+    added_up = _added_up(columns, num_values).unbind(1)
+    n, values, n_squared, sum_a, cubes_a, same, squared_apart, explained = added_up
+    squared = squares.of_all
     within = _ratio(same, sum_a)
     between = _ratio(squared - squared_apart, n * n - n_squared)
-    if sums.second is None:
-        z = torch.full_like(n, torch.nan)
-    else:
-        index = list(sums.second_index)[: len(n)]
-        m2_c = torch.linalg.matrix_norm(sums.second).square()[index]  # no copy of the matrices
-        m3_c = _along(s, sums.second, index)
-        z = _z(cubes_a, sum_a, same, n, squared, m2_c, m3_c)
     return {
         "within": within,
         "between": between,
         "gap": within - between,
-        "z": z,
+        "z": _z(cubes_a, sum_a, same, n, squared, squares.second, squares.along),
         "strength": _strength(explained - squared / n, values, n, squared),
         "within_value": _ratio(same_g, pairs_g),
     }
+
+
+def similarity_from_sums(sums: RowSums, num_values: Sequence[int]) -> dict[str, Tensor]:
+    """The figures of `attribute_similarity` from sums alone; z is NaN without second moments."""
+    if not num_values:
+        names = ("within", "between", "gap", "z", "strength", "within_value")
+        return {name: sums.value_counts.new_zeros(0) for name in names}
+    return similarity_of(squares_of(sums, num_values), num_values)
+
+
+def _added_up(of_values: Tensor, num_values: Sequence[int]) -> Tensor:
+    """Sums over the values of each attribute; in order, so that they are always the same."""
+    lengths = sent(torch.tensor(num_values), of_values.device)
+    return torch.segment_reduce(of_values, "sum", lengths=lengths, unsafe=True, initial=0)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
@@ -99,7 +132,8 @@ def _z(
     taken with mean zero: then the mean of the statistic is 0, and its variance has no difference of
     large numbers, which would drown the signal where all rows point the same way.
 
-    All are `[A]`: sums of n_g (n_g - 1)^2 and of n_g (n_g - 1); `same`; n; ||S||^2; ||C||^2; S.CS.
+    All are `[A, ...]`: sums of n_g (n_g - 1)^2 and of n_g (n_g - 1); `same`; n; ||S||^2; ||C||^2;
+    S.CS.
     """
     pairs = n * (n - 1)
     sum_g = squared - n

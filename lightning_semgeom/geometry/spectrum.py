@@ -14,31 +14,39 @@ from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.kinds import checked_kinds
 
 
-def spectrum_from_sums(
-    count: Tensor, second: Tensor, centered: bool, eigenvalues: bool = True
-) -> dict[str, Tensor]:
-    """The figures of `spectrum` from the number of rows `[]` and C `[d, d]`, both fp64.
+def rank_of(count: Tensor, width: int, centered: bool) -> Tensor:
+    """r, fp64 `[]`, of so many rows `[]`."""
+    return torch.clamp(count - 1 if centered else count, max=width)
 
-    Without `eigenvalues`, which take time in d^3, `effective_rank` is NaN.
+
+def entropy_of(count: Tensor, second: Tensor) -> Tensor:
+    """The entropy of the eigenvalues of C / n, fp64 `[]`: it takes time in d^3."""
+    shares = torch.linalg.eigvalsh(second / torch.clamp(count, min=1)).clamp(min=0)
+    information: Tensor = torch.special.xlogy(shares, shares)
+    return -information.sum()
+
+
+def spectrum_of(count: Tensor, rank: Tensor, squared: Tensor, entropy: Tensor) -> dict[str, Tensor]:
+    """The figures of `spectrum` from n, r, ||C||_F^2 and the entropy, all of the same shape.
+
+    Where the entropy is NaN, so is `effective_rank`.
     """
-    width = second.shape[0]
-    squared = torch.linalg.matrix_norm(second).square()
-    rank = torch.clamp(count - 1 if centered else count, max=width)
-    nan = torch.full_like(count, torch.nan)
-    effective_rank = nan
-    if eigenvalues:
-        shares = torch.linalg.eigvalsh(second / torch.clamp(count, min=1)).clamp(min=0)
-        entropy = -torch.special.xlogy(shares, shares).sum()
-        effective_rank = torch.where(count > 0, entropy.exp(), nan)
     return {
         "asymmetry": asymmetry(count, squared, rank),
-        "participation_ratio": torch.where(count > 0, count.square() / squared, nan),
-        "effective_rank": effective_rank,
+        "participation_ratio": torch.where(count > 0, count.square() / squared, torch.nan),
+        "effective_rank": torch.where(count > 0, entropy.exp(), torch.nan),
     }
 
 
+def spectrum_from_sums(count: Tensor, second: Tensor, centered: bool) -> dict[str, Tensor]:
+    """The figures of `spectrum` from the number of rows `[]` and C `[d, d]`, both fp64."""
+    squared = torch.linalg.vector_norm(second).square()
+    rank = rank_of(count, len(second), centered)
+    return spectrum_of(count, rank, squared, entropy_of(count, second))
+
+
 def asymmetry(total: Tensor, squared: Tensor, rank: Tensor) -> Tensor:
-    """`asymmetry` of `spectrum` from sum and sum of squares of `rank` eigenvalues, all `[]`."""
+    """`asymmetry` of `spectrum` from sum and sum of squares of `rank` eigenvalues, of one shape."""
     even = 1 / rank
     return torch.where(rank > 1, (squared / total.square() - even) / (1 - even), torch.nan)
 

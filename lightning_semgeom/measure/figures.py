@@ -1,9 +1,9 @@
-"""The figures of sites: a vector of each on the device, and all of them in one copy to the host."""
+"""The figures of sites, from their sums as they are `reduced` on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
 
@@ -12,17 +12,14 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.faults import UndefinedError
-from lightning_semgeom.geometry.gram import cell_gram
-from lightning_semgeom.geometry.partial import partial_gap_from_sums
-from lightning_semgeom.geometry.similarity import similarity_from_sums
-from lightning_semgeom.geometry.spectrum import spectrum_from_sums
-from lightning_semgeom.geometry.sums import RowSums
+from lightning_semgeom.geometry.partial import partial_gap_of
+from lightning_semgeom.geometry.similarity import Squares, similarity_of
+from lightning_semgeom.geometry.spectrum import spectrum_of
 from lightning_semgeom.measure.plan import SitePlan
+from lightning_semgeom.measure.reduced import parts_of
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.record import mean_of_known
-
-_NARROW = 128  # its eigenvalues take less than 1 ms
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Measurement:
     plan: SitePlan
     """What the rows are."""
     figures: np.ndarray
-    """What `figures_of` has found, fp64 on the host."""
+    """All of them, fp64 on the host, as `_sizes` says."""
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -118,52 +115,65 @@ def _sizes(plan: SitePlan) -> dict[str, int]:
     }
 
 
-def figures_of(
-    sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool = True
-) -> Tensor:
-    """All figures from the sums of a whole site, as one fp64 vector for `Measurement`.
+def measurements(
+    reduced: Mapping[str, Tensor | Exception], plans: Mapping[str, SitePlan]
+) -> dict[str, Measurement | Exception]:
+    """The figures of each site from its `reduced` sums, copied to the host all at once.
 
-    Args:
-        sums: of all rows of the site.
-        plan: what the rows are.
-        not_finite: fp64 `[]`: how many rows are not finite.
-        eigenvalues: whether to take those of a wide site too, for which a step would wait.
+    Sites with the same plan are taken together: what is done to few numbers costs as much as what
+    is done to many.
     """
-    assert sums.second is not None  # for the type checker: a site's sums have second moments
-    value_counts, cell_counts, joint_counts = plan.split(sums.value_counts)
-    value_sums, cell_sums, joint_sums = plan.split(sums.value_sums)
-    of_values = replace(sums, value_counts=value_counts, value_sums=value_sums)
-    found = similarity_from_sums(of_values, plan.table.num_values)
-    if plan.joint is None:
+    measured: dict[str, Measurement | Exception] = {}
+    alike: dict[int, list[str]] = {}
+    for site, one in reduced.items():
+        if isinstance(one, Exception):
+            measured[site] = one
+        else:
+            alike.setdefault(id(plans[site]), []).append(site)
+    order = [site for sites in alike.values() for site in sites]
+    found = [one for site in order if isinstance(one := reduced[site], Tensor)]
+    together = torch.cat(found).cpu() if found else torch.empty(0)
+    parts = iter(torch.split(together, [len(one) for one in found]))
+    for sites in alike.values():
+        plan = plans[sites[0]]
+        figures = _figures(torch.stack([next(parts) for _ in sites], dim=1), plan).T
+        for site, own in zip(sites, figures.contiguous().numpy(), strict=True):
+            measured[site] = Measurement(plan, own)
+    return {site: measured[site] for site in reduced}
+
+
+def measurement(reduced: Tensor, plan: SitePlan) -> Measurement:
+    """The figures of one site from its `reduced` sums."""
+    return Measurement(plan, _figures(reduced.cpu()[:, None], plan)[:, 0].numpy())
+
+
+def _figures(reduced: Tensor, plan: SitePlan) -> Tensor:
+    """The figures of sites `[F, sites]` from what is `reduced` `[R, sites]`, as `_sizes` says."""
+    parts = parts_of(reduced, plan)
+    squares = Squares(
+        parts["value_counts"],
+        parts["value_squares"],
+        parts["squares"],
+        parts["second"],
+        parts["along"],
+        parts["spectrum"][1],
+    )
+    found = similarity_of(squares, plan.table.num_values)
+    if plan.strata is None:
         found["partial_gap"] = torch.full_like(found["gap"], torch.nan)
     else:
-        found["partial_gap"] = partial_gap_from_sums(joint_counts, joint_sums, plan.joint)
-    second = sums.second[0]
-    eigenvalues = eigenvalues or len(second) <= _NARROW
-    shape = spectrum_from_sums(sums.count, second, True, eigenvalues)
-    parts = [
-        *(found[metric] for metric in SIMILARITIES),
-        torch.stack([shape[metric] for metric in SPECTRUM]),
-        torch.stack([sums.count, sums.skipped, not_finite, sums.unsound]),
-        found["within_value"],
-        value_counts,
-        cell_counts,
-        cell_gram(cell_counts, cell_sums).flatten(),
-    ]
-    return torch.cat(parts)
-
-
-def measurements(
-    figures: Mapping[str, Tensor | Exception], plans: Mapping[str, SitePlan]
-) -> dict[str, Measurement | Exception]:
-    """What `figures_of` has found for each site, copied to the host all at once."""
-    found = {site: one for site, one in figures.items() if isinstance(one, Tensor)}
-    if not found:
-        return {site: one for site, one in figures.items() if isinstance(one, Exception)}
-    together = torch.cat([*found.values()]).cpu().numpy()
-    ends = np.cumsum([len(one) for one in found.values()])
-    parts = dict(zip(found, np.split(together, ends[:-1]), strict=True))
-    return {
-        site: Measurement(plans[site], parts[site]) if isinstance(one, Tensor) else one
-        for site, one in figures.items()
-    }
+        found["partial_gap"] = partial_gap_of(
+            parts["joint_counts"], parts["joint_squares"], parts["strata"], plan.strata
+        )
+    shape = spectrum_of(parts["counts"][0], *parts["spectrum"])
+    return torch.cat(
+        [
+            *(found[metric] for metric in SIMILARITIES),
+            torch.stack([shape[metric] for metric in SPECTRUM]),
+            parts["counts"],
+            found["within_value"],
+            parts["value_counts"],
+            parts["cell_counts"],
+            parts["gram"],
+        ]
+    )

@@ -11,13 +11,13 @@ from torch import Tensor
 from lightning_semgeom.attributes.table import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.faults import attempted
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.classes import class_offsets
 from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.order import numbered
-from lightning_semgeom.geometry.plan import Bags
 from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
-from lightning_semgeom.measure.site import offset_figures
+from lightning_semgeom.measure.site import reduced_offsets
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class HiddenFigures:
 
         Args:
             hidden: the rows of each site.
-            eigenvalues: see `figures_of`.
+            eigenvalues: see `reduced`.
         """
         rows = {site: attempted(self._rows, found) for site, found in hidden.items()}
         plans = {site: found[1] for site, found in rows.items() if isinstance(found, tuple)}
 
         def measured(sites: Iterable[str], careful: bool) -> dict[str, Measurement | Exception]:
             def figures(found: tuple[Tensor, SitePlan]) -> Tensor:
-                return offset_figures(*found, careful, eigenvalues)
+                return reduced_offsets(*found, careful, eigenvalues)
 
             return measurements({site: attempted(figures, rows[site]) for site in sites}, plans)
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.attributes.table import AttributeTable
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.gram import picture_cells
 from lightning_semgeom.geometry.moved import moved
-from lightning_semgeom.geometry.partial import JointValues, joint_values
+from lightning_semgeom.geometry.partial import joint_values
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.record.picture import labels_of
 
@@ -28,13 +29,15 @@ class SitePlan:
     values."""
     cells: Tensor
     """int64 `[m, A]`: the codes of the picture's cells."""
-    joint: JointValues | None
+    strata: tuple[Bags, ...] | None
     """What the partial gap compares; None: there are too many joint values."""
+    strata_there: tuple[Bags, ...] | None
+    """The same, where the rows lie."""
 
     def to(self, device: torch.device) -> SitePlan:
         """The same plan for rows on `device`; the picture's cells stay on the host."""
-        joint = moved(self.joint, device)
-        return replace(self, codes=self.codes.to(device), joint=joint)
+        there = moved(self.strata, device)
+        return replace(self, codes=self.codes.to(device), strata_there=there)
 
     @cached_property
     def cell_labels(self) -> np.ndarray:
@@ -52,8 +55,10 @@ def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePla
     codes = table.codes.cpu()[row_ids]
     cells = picture_cells(codes, gram_size)
     columns, num_values = [codes, cells.of_row[:, None]], [*table.num_values, len(cells.codes)]
-    joint = joint_values(codes)
+    joint, strata = joint_values(codes), None
     if joint is not None:
         columns.append(joint.of_row[:, None])
         num_values.append(len(joint.codes))
-    return SitePlan(table, CodePlan(torch.cat(columns, dim=1), num_values), cells.codes, joint)
+        strata = joint.strata
+    code_plan = CodePlan(torch.cat(columns, dim=1), num_values)
+    return SitePlan(table, code_plan, cells.codes, strata, strata)

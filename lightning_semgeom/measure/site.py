@@ -12,8 +12,9 @@ from torch import Tensor
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.quick import quick_mean, quick_sums
 from lightning_semgeom.geometry.sums import MeanSums, RowSums
-from lightning_semgeom.measure.figures import Measurement, figures_of
+from lightning_semgeom.measure.figures import Measurement, measurement
 from lightning_semgeom.measure.plan import SitePlan
+from lightning_semgeom.measure.reduced import reduced
 
 
 def site_mean(rows: Tensor, careful: bool) -> MeanSums:
@@ -39,20 +40,18 @@ def site_sums(
 
 def measure(rows: Tensor, plan: SitePlan) -> Measurement:
     """All figures of `rows` `[n, d]`, centred with their own mean, in the order of `plan`."""
-    quick = Measurement(plan, site_figures(rows, plan, careful=False).cpu().numpy())
-    if quick.is_sound:
-        return quick
-    return Measurement(plan, site_figures(rows, plan, careful=True).cpu().numpy())
+    quick = _measured(rows, plan, careful=False)
+    return quick if quick.is_sound else _measured(rows, plan, careful=True)
 
 
-def site_figures(rows: Tensor, plan: SitePlan, careful: bool) -> Tensor:
-    """All figures of `rows` `[n, d]` on their device; see `figures_of`."""
+def _measured(rows: Tensor, plan: SitePlan, careful: bool) -> Measurement:
     mean = site_mean(rows, careful)
-    return figures_of(site_sums(rows, plan, mean.mean, careful), plan, mean.not_finite)
+    found = reduced(site_sums(rows, plan, mean.mean, careful), plan, mean.not_finite)
+    return measurement(found, plan)
 
 
-def offset_figures(offsets: Tensor, plan: SitePlan, careful: bool, eigenvalues: bool) -> Tensor:
-    """As `site_figures`, of differences `[n, d]` from the mean; see `figures_of`."""
+def reduced_offsets(offsets: Tensor, plan: SitePlan, careful: bool, eigenvalues: bool) -> Tensor:
+    """As `reduced`, of differences `[n, d]` from the mean."""
     sums = site_sums(offsets, plan, None, careful)
     not_finite = mean_sums(offsets).not_finite if careful else torch.zeros_like(sums.count)
-    return figures_of(sums, plan, not_finite, eigenvalues)
+    return reduced(sums, plan, not_finite, eigenvalues)

@@ -16,8 +16,9 @@ from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.geometry.sums import MeanSums, RowSums
-from lightning_semgeom.measure.figures import Measurement, figures_of, measurements
+from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
+from lightning_semgeom.measure.reduced import reduced
 from lightning_semgeom.measure.site import site_mean, site_sums
 
 
@@ -39,6 +40,7 @@ class WeightFigures:
         self._gram_size = gram_size
         self._ranks = ranks
         self._plans: dict[str, SitePlan] = {}
+        self._made: dict[tuple[int, int, int, torch.device], SitePlan] = {}
         # What was not fit for the quick way once will hardly be so soon.
         self._careful: set[str] = set()
 
@@ -53,7 +55,7 @@ class WeightFigures:
         Args:
             owned: this process's rows of each site.
             trouble: what is to end the run on all processes; see `Ranks.add_up`.
-            eigenvalues: see `figures_of`.
+            eigenvalues: see `reduced`.
         """
         found, unsound = self._measured(owned, self._careful, eigenvalues, trouble)
         if unsound:
@@ -97,9 +99,13 @@ class WeightFigures:
 
     def _mean(self, site: str, owned: OwnedRows, careful: Set[str]) -> Tensor:
         if site not in self._plans:
-            plan = plan_site(self._table, torch.arange(owned.total), self._gram_size)
-            plan.codes.part(owned.slice)  # made with it, and kept: on a device it would be asked
-            self._plans[site] = plan.to(owned.rows.device)
+            # As a head and an embedding are, most are alike.
+            key = owned.total, owned.slice.start, owned.slice.stop, owned.rows.device
+            if key not in self._made:
+                plan = plan_site(self._table, torch.arange(owned.total), self._gram_size)
+                plan.codes.part(owned.slice)  # and kept: on a device it would be asked
+                self._made[key] = plan.to(owned.rows.device)
+            self._plans[site] = self._made[key]
         return site_mean(owned.rows, site in careful).packed()
 
     def _sums(self, site: str, owned: OwnedRows, mean: Tensor, careful: Set[str]) -> Tensor:
@@ -113,7 +119,7 @@ class WeightFigures:
 
     def _figures(self, site: str, whole: tuple[MeanSums, RowSums], eigenvalues: bool) -> Tensor:
         mean, sums = whole
-        return figures_of(sums, self._plans[site], mean.not_finite, eigenvalues)
+        return reduced(sums, self._plans[site], mean.not_finite, eigenvalues)
 
 
 def _is_sound(found: Measurement | Exception, whole: tuple[MeanSums, RowSums] | Exception) -> bool:

@@ -13,8 +13,8 @@ import torch
 from lightning_semgeom import AttributeTable
 from lightning_semgeom.geometry.quick import quick_mean, quick_sums
 from lightning_semgeom.geometry.sums import RowSums
-from lightning_semgeom.measure.figures import figures_of
 from lightning_semgeom.measure.plan import plan_site
+from lightning_semgeom.measure.reduced import reduced
 from tests.benchmarks.geometry import NUM_VALUES, made, partly_labelled
 from tests.benchmarks.hidden import cost_of_a_site, seconds
 
@@ -67,7 +67,7 @@ def tell(rows, width, dtype, device, rounds):
     whole = {sets: sums(sets, second=True) for sets in plans}
     without = {sets: time(partial(sums, sets)) for sets in plans}
     with_second = {sets: time(partial(sums, sets, second=True)) for sets in plans}
-    figures = partial(figures_of, whole[1], plans[1], whole[1].count * 0)
+    figures = partial(reduced, whole[1], plans[1], whole[1].count * 0)
     memory = peak_of(partial(sums, 1, second=True), device) / weight.nbytes
     print(f"\n[{rows}, {width}] {dtype}, rounds of {rounds}")
     print(f"vector_norm, W.T @ W, ms           {norm * 1e3:8.3f} {gemm * 1e3:.2f}")

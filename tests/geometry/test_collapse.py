@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lightning_semgeom import NeuralCollapse, neural_collapse
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.classes import class_offsets
-from lightning_semgeom.geometry.plan import Bags
 from tests import oracles
 
 

@@ -22,10 +22,11 @@ from lightning_semgeom import (
     partial_gap,
     spectrum,
 )
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.classes import class_offsets
 from lightning_semgeom.geometry.gram import cell_gram
-from lightning_semgeom.geometry.plan import Bags, CodePlan
+from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.measure.plan import plan_site
 from lightning_semgeom.measure.site import measure
 from tests import oracles

@@ -8,7 +8,7 @@ from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.measure import hidden
 from lightning_semgeom.measure.hidden import HiddenFigures
-from lightning_semgeom.measure.site import offset_figures
+from lightning_semgeom.measure.site import reduced_offsets
 from tests import oracles
 
 LABELS = 40
@@ -62,7 +62,7 @@ def test_from_the_output_of_a_module_to_its_figures_the_device_is_never_asked(
     measuring = HiddenFigures(table(), 8)
     rows, plan = measuring._rows(found)
     assert rows.device == plan.codes.codes.device == device
-    assert offset_figures(rows, plan, careful=False, eigenvalues=True).device == device
+    assert reduced_offsets(rows, plan, careful=False, eigenvalues=True).device == device
 
 
 @pytest.mark.parametrize("sites", [1, 4])

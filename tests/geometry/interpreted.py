@@ -1,0 +1,31 @@
+"""Takes sums by the kernels of CUDA, which Triton's interpreter runs on the host.
+
+A process of its own, since torch would import Triton in each process that can find it:
+`python -m tests.geometry.interpreted CASES FOUND`, with TRITON_INTERPRET=1.
+"""
+
+import sys
+
+import torch
+
+from lightning_semgeom.geometry import kernels
+from lightning_semgeom.geometry.bags import Bags
+from lightning_semgeom.geometry.fused import FusedSums
+from lightning_semgeom.geometry.plan import CodePlan
+
+
+def found(rows, codes, num_values, mean):
+    plan = CodePlan(codes, num_values)
+    sums = FusedSums(rows, plan, mean, plan.patterns)
+    first = codes[:, 0]
+    return {
+        "lengths": sums.lengths,
+        "value_sums": sums.value_sums(),
+        "second": sums.second(),
+        "totals": kernels.bag_sums(rows, Bags.of(first, num_values[0])),
+    }
+
+
+if __name__ == "__main__":
+    cases, answers = sys.argv[1:]
+    torch.save([found(*case) for case in torch.load(cases)], answers)

@@ -1,0 +1,112 @@
+"""The kernels of CUDA, interpreted on the host, against plain loops; on a card: tests/test_cuda.py."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+NUM_VALUES = (3, 70, 2)
+ROOT = Path(__file__).parents[2]
+# Rows, width, dtype, share of labelled rows, centre: more rows than a piece has, widths that are
+# not a multiple of anything, one value that most rows have.
+SHAPES = {
+    "fp32": (300, 33, torch.float32, 0.7, True),
+    "bf16": (260, 70, torch.bfloat16, 0.7, True),
+    "fp16, wide": (90, 300, torch.float16, 1.0, True),
+    "not centred": (140, 16, torch.float32, 0.7, False),
+    "one column": (150, 1, torch.float32, 0.7, True),
+    "no label": (130, 20, torch.float32, 0.0, True),
+}
+
+
+def case(rows, width, dtype, labelled, centred):
+    generator = torch.Generator().manual_seed(rows)
+    x = (torch.randn(rows, width, generator=generator) + 0.5).to(dtype)
+    if width > 1:
+        x[:, width // 2] = 0.25  # a column without any spread
+    codes = torch.stack([torch.randint(0, m, (rows,), generator=generator) for m in NUM_VALUES], 1)
+    codes[: rows // 2, 2] = 0
+    codes[torch.rand(rows, generator=generator) >= labelled, 1:] = -1
+    return x, codes, NUM_VALUES, x.double().mean(0) if centred else None
+
+
+@pytest.fixture(scope="module")
+def cases():
+    made = {name: case(*shape) for name, shape in SHAPES.items()}
+    strided = torch.zeros(120, 50)
+    strided[:, 5:45] = torch.randn(120, 40, generator=torch.Generator().manual_seed(0))
+    codes = torch.arange(120)[:, None] % 3
+    made["a part of wider rows"] = (strided[:, 5:45], codes, (3,), strided[:, 5:45].double().mean(0))
+    made["a row that is not finite"] = case(*SHAPES["fp32"])
+    made["a row that is not finite"][0][7] = torch.nan
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(cases, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interpreted")
+    torch.save([*cases.values()], folder / "cases")
+    path = [str(ROOT)]
+    if find_spec("triton") is None:
+        path.append(str(Path(sys.prefix) / "triton"))  # where `make` puts it
+    environment = {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(path)}
+    subprocess.run(
+        [sys.executable, "-m", "tests.geometry.interpreted", folder / "cases", folder / "found"],
+        env=os.environ | environment,
+        check=True,
+        cwd=ROOT,
+        timeout=250,
+    )
+    return dict(zip(cases, torch.load(folder / "found"), strict=True))
+
+
+def unit_rows(rows, mean):
+    x = rows.double() - (0 if mean is None else mean)
+    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True)
+
+
+NAMES = [*SHAPES, "a part of wider rows"]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_of_values_are_those_of_loops(cases, found, name):
+    rows, codes, num_values, mean = cases[name]
+    unit = unit_rows(rows, mean)
+    expected = [
+        unit[codes[:, a] == value].sum(0) for a, m in enumerate(num_values) for value in range(m)
+    ]
+    torch.testing.assert_close(found[name]["value_sums"], torch.stack(expected), rtol=0, atol=2e-5)
+    totals = [rows.double()[codes[:, 0] == value].sum(0) for value in range(num_values[0])]
+    torch.testing.assert_close(found[name]["totals"], torch.stack(totals), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("name", NAMES)
+def test_second_moments_are_symmetric_and_near_those_in_fp64(cases, found, name):
+    rows, codes, _, mean = cases[name]
+    unit, second = unit_rows(rows, mean), found[name]["second"]
+    labelled = [torch.ones(len(rows), dtype=torch.bool)]
+    for mask in (codes >= 0).T:
+        if not any(mask.equal(known) for known in labelled):
+            labelled.append(mask)
+    assert len(second) == len(labelled)
+    for ours, mask in zip(second, labelled, strict=True):
+        exact = unit[mask].T @ unit[mask]
+        assert torch.equal(ours, ours.T)
+        # Each entry of u is rounded to 1/65024 of its column's largest, by chance up or down.
+        bound = 4 * len(unit) ** 0.5 * float(unit.abs().max()) ** 2 / 65024
+        torch.testing.assert_close(ours, exact, rtol=0, atol=bound)
+        norms = torch.linalg.matrix_norm(torch.stack([ours, exact])).square()
+        torch.testing.assert_close(norms[0], norms[1], rtol=3e-6, atol=1e-12)
+
+
+@pytest.mark.processes
+def test_rows_that_are_not_sound_are_seen_in_the_lengths_and_moments_stay_finite(found):
+    one = found["a row that is not finite"]
+    assert one["lengths"].isnan().nonzero()[:, 0].tolist() == [7]
+    assert one["second"].isfinite().all()
