@@ -14,7 +14,17 @@ from lightning_semgeom.measure.weights import WeightFigures
 from tests import models, oracles
 from tests.capture.test_compiled import Checkpointed, CompiledInside, Model, forget_compiled
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    # What torch says of itself.
+    pytest.mark.filterwarnings(
+        "ignore:.*os.fork\\(\\) was called",
+        "ignore:Synchronization debug mode is a prototype",
+        "ignore:TensorFloat32 tensor cores",
+        "ignore:The AccumulateGrad node's stream",
+        "ignore:The CUDA Graph is empty",
+    ),
+]
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 STEPS = 8
@@ -76,7 +86,6 @@ def measuring(dtype, rows=5000, width=1024):
     return WeightFigures(table, dict.fromkeys(owned, width), 8, Ranks()), owned
 
 
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_host_waits_for_the_device_once_a_record(monkeypatch, dtype):
     figures, owned = measuring(dtype)
@@ -90,7 +99,10 @@ def test_the_host_waits_for_the_device_once_a_record(monkeypatch, dtype):
         figures.measure(owned, None, eigenvalues=False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert all(figure.is_cuda for figure in copied[0].values())
+    for figure in copied[0].values():
+        if isinstance(figure, Exception):
+            raise figure
+        assert figure.is_cuda
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -153,12 +165,6 @@ WAYS = [
 
 @pytest.mark.parametrize("probe", [None, models.batches(2)], ids=["batch", "probe"])
 @pytest.mark.parametrize(("made", "options"), WAYS)
-@pytest.mark.filterwarnings(
-    "ignore:.*os.fork\\(\\) was called",
-    # What torch says of itself.
-    "ignore:TensorFloat32 tensor cores",
-    "ignore:The AccumulateGrad node's stream",
-)
 @pytest.mark.usefixtures("_fresh_compiler")
 def test_a_run_has_the_figures_of_its_weights_and_is_not_changed(
     tmp_path, monkeypatch, made, options, probe
@@ -171,7 +177,11 @@ def test_a_run_has_the_figures_of_its_weights_and_is_not_changed(
         model = made()
         fitted(tmp_path, model, *callbacks, **options)
         weights.append([parameter.detach().clone() for parameter in model.parameters()])
-    assert all(map(torch.equal, *weights))
+    if made is eager:
+        assert all(map(torch.equal, *weights))
+    for plain, with_ours in zip(*weights, strict=True):
+        # Code that gives out hidden states is another program, in which other steps are fused.
+        torch.testing.assert_close(with_ours, plain, rtol=1e-5, atol=1e-5)
     assert {0, 3, 6, STEPS} <= {record.step for record in ours.history}
     for record in ours.history:
         rows = kept.heads[record.step].double().cpu().numpy()

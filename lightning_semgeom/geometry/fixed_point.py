@@ -9,6 +9,8 @@ v = 256 h + l.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -58,13 +60,19 @@ class FixedPoint:
         block = triton.cdiv(block, _SIDE) * _SIDE
         self._bytes = torch.empty(2, padded, block, dtype=torch.int8, device=rows.device)
 
-    def add(self, target: Tensor, order: Tensor) -> None:
-        """Add those of the rows `order` to `target`, fp64 `[d, d]`, on and above the diagonal."""
-        block = self._bytes.shape[2]
+    def add(self, targets: Tensor, entries: Sequence[int], order: Tensor) -> None:
+        """Add those of the rows `order`, on and above the diagonal.
+
+        Args:
+            targets: fp64 `[., d, d]`.
+            entries: to which of them; at most 63 there are.
+            order: int64 `[m]`.
+        """
+        block, mask = self._bytes.shape[2], sum(1 << entry for entry in entries)
         for chosen in torch.split(order, block):
             self._write(chosen)
             used = triton.cdiv(len(chosen), _SIDE) * _SIDE
-            self._multiply(target, used)
+            self._multiply(targets, mask, used)
 
     def _write(self, chosen: Tensor) -> None:
         rows, centre, lengths, scale = self._given
@@ -85,15 +93,17 @@ class FixedPoint:
             COLUMNS=64,
         )
 
-    def _multiply(self, target: Tensor, used: int) -> None:
+    def _multiply(self, targets: Tensor, mask: int, used: int) -> None:
         _, padded, block = self._bytes.shape
         grid = (padded // 128, padded // 64)
         _add_products[grid](
             *self._bytes,
-            target,
+            targets,
+            mask,
             used,
             block,
-            len(target),
+            targets.shape[1],
+            ENTRIES=len(targets),
             HEIGHT=128,
             WIDTH=64,
             DEPTH=128,
@@ -135,7 +145,7 @@ def _peaks(
     tl.store(peaks + part * width + column, peak, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def _to_fixed_point(
     rows,
     order,
@@ -170,14 +180,16 @@ def _to_fixed_point(
     tl.store(low + at, tl.trans(low_byte.to(tl.int8)))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["mask"])
 def _add_products(
     high,
     low,
-    target,
+    targets,
+    mask,
     used,
     pitch,
     width,
+    ENTRIES: tl.constexpr,
     HEIGHT: tl.constexpr,
     WIDTH: tl.constexpr,
     DEPTH: tl.constexpr,
@@ -204,8 +216,11 @@ def _add_products(
         found += both_low.to(tl.float64)
         at = own.to(tl.int64)[:, None] * width + other[None, :]
         upper = (own[:, None] <= other[None, :]) & (other < width)[None, :]
-        kept = tl.load(target + at, mask=upper, other=0.0)
-        tl.store(target + at, kept + found, mask=upper)
+        for entry in range(ENTRIES):
+            if (mask >> entry) & 1:
+                target = targets + tl.cast(entry, tl.int64) * width * width
+                kept = tl.load(target + at, mask=upper, other=0.0)
+                tl.store(target + at, kept + found, mask=upper)
 
 
 @triton.jit

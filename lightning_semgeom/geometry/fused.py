@@ -15,7 +15,7 @@ from lightning_semgeom.geometry.plan import CodePlan, Patterns
 
 _FEWEST = 1 << 10  # rows: of fewer, fixed point would move the norm of C by more than 1e-6
 _BLOCKS = 32  # so that a block in fixed point, two bytes an entry, is small beside the rows
-_SMALLEST, _LARGEST = 1 << 11, 1 << 16  # rows of a block; of more, sums would not fit 32 bits
+_SMALLEST, _LARGEST = 1 << 12, 1 << 16  # rows of a block; of more, sums would not fit 32 bits
 
 
 def can_fuse(rows: Tensor) -> bool:
@@ -73,12 +73,8 @@ class FusedSums:
         rest = self._patterns.order
         for pattern, size in enumerate(self._patterns.sizes):
             chosen, rest = rest[:size], rest[size:]
-            targets = [found[k] for k, patterns in enumerate(of_set) if pattern in patterns]
-            added = targets[0] if len(self._patterns.sizes) == 1 else self._zeros(d)
-            moments.add(added, chosen)
-            if added is not targets[0]:
-                for target in targets:
-                    target += added
+            entries = [entry for entry, patterns in enumerate(of_set) if pattern in patterns]
+            moments.add(found, entries, chosen)
         for target in found:
             moments.finish(target)
         return found

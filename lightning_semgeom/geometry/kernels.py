@@ -14,6 +14,18 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.bags import Bags
 
+_PART = 256  # rows of a column's sum at a time
+
+
+def total_of(rows: Tensor) -> Tensor:
+    """The sum of `rows` `[n, d]`, fp64 `[d]`."""
+    n, width = rows.shape
+    parts = torch.empty(triton.cdiv(n, _PART), width, dtype=torch.float64, device=rows.device)
+    columns = columns_of(width)
+    grid = (len(parts), triton.cdiv(width, columns))
+    _totals[grid](rows, parts, n, rows.stride(0), width, PART=_PART, ROWS=4, COLUMNS=columns)
+    return parts.sum(0)
+
 
 def lengths_of(rows: Tensor, centre: Tensor) -> Tensor:
     """||x_i - c||, fp32 `[n]`, of rows `[n, d]` and a centre, fp32 `[d]`."""
@@ -38,8 +50,9 @@ def bag_sums(rows: Tensor, bags: Bags, unit: tuple[Tensor, Tensor] | None = None
     found = torch.empty(len(bags), width, dtype=dtype, device=rows.device)
     if not len(bags):
         return found
-    # As measured: flat and wide where bags are many, high where some are large.
-    height, columns = (16, 256) if unit is None else (4, columns_of(width))
+    # As measured: flat and wide where bags are small, high where some are large.
+    columns = 256 if unit is None else columns_of(width)
+    height = 16 if unit is None and len(bags.order) >= 16 * len(bags) else 4
     _bag_sums[len(bags), triton.cdiv(width, columns)](
         rows,
         bags.order,
@@ -58,6 +71,22 @@ def bag_sums(rows: Tensor, bags: Bags, unit: tuple[Tensor, Tensor] | None = None
 def columns_of(width: int) -> int:
     """How many columns of `width` are taken at a time."""
     return min(1 << max(width - 1, 15).bit_length(), 1024)
+
+
+@triton.jit
+def _totals(
+    rows, parts, n, stride, width, PART: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    part = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = column < width
+    total = tl.zeros([COLUMNS], tl.float64)
+    for start in range(0, PART, ROWS):
+        row = part * PART + start + tl.arange(0, ROWS)
+        there = (row < n)[:, None] & inside[None, :]
+        x = tl.load(rows + row[:, None] * stride + column[None, :], mask=there, other=0.0)
+        total += tl.sum(x.to(tl.float32), axis=0).to(tl.float64)
+    tl.store(parts + part * width + column, total, mask=inside)
 
 
 @triton.jit

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.bags import Bags, Cells
 
-_ROWS = 128  # of a piece, added up in fp32
-_SHARE = 16  # pieces of a batch are fewer than the rows by so much: each has a sum of its own
+_FEW, _ROWS_OF_FEW, _ROWS = 1 << 15, 64, 256  # rows, and those of a piece, added up in fp32
+_SHARE = 16  # pieces of a batch are fewer than the rows by so much: each has a sum of its own,
+_ALWAYS = 1 << 12  # and so many are never much
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def in_pieces(groups: Iterable[Cells], offsets: Sequence[int]) -> list[Pieces]:
     for cells in groups:
         cut = _cut(cells, offsets)
         pieces += len(cut.rows)
-        if not batches or pieces > len(cut.rows.order) // _SHARE:
+        if not batches or pieces > max(len(cut.rows.order) // _SHARE, _ALWAYS):
             batches.append([])
             pieces = len(cut.rows)
         batches[-1].append(cut)
@@ -52,10 +53,11 @@ def in_pieces(groups: Iterable[Cells], offsets: Sequence[int]) -> list[Pieces]:
 
 def _cut(cells: Cells, offsets: Sequence[int]) -> Pieces:
     starts = cells.bags.starts
-    counts = -(-starts.diff() // _ROWS)
+    size = _ROWS_OF_FEW if len(cells.of_row) < _FEW else _ROWS
+    counts = -(-starts.diff() // size)
     cell = torch.repeat_interleave(counts)
     nth = torch.arange(len(cell), device=cell.device) - (counts.cumsum(0) - counts)[cell]
-    begins = torch.cat([starts[cell] + nth * _ROWS, starts[-1:]])
+    begins = torch.cat([starts[cell] + nth * size, starts[-1:]])
     of_values = [Bags.of(codes[cell], cells.num_values[a]) for a, codes in cells.values.items()]
     index = [torch.arange(*offsets[a : a + 2], device=cell.device) for a in cells.values]
     return Pieces(Bags(cells.bags.order, begins), Bags.joined(of_values), torch.cat(index))

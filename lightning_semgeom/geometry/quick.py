@@ -43,7 +43,17 @@ def quick_mean(rows: Tensor) -> MeanSums:
     """
     if sums_device(rows) != rows.device:
         return mean_sums(rows)
-    rows, (n, d) = rows.detach(), rows.shape
+    total = _total(rows.detach())
+    return MeanSums(total, torch.full_like(total[0], len(rows)), total.new_zeros(()))
+
+
+def _total(rows: Tensor) -> Tensor:
+    """The sum of `rows` `[n, d]`, fp64 `[d]`."""
+    n, d = rows.shape
+    if can_fuse(rows):
+        from lightning_semgeom.geometry.kernels import total_of
+
+        return total_of(rows)
     total = torch.zeros(d, dtype=torch.float64, device=rows.device)
     if rows.device.type != "cpu":  # there it adds up what is narrow as if it were wide
         many = n - n % _ROWS_OF_A_BAG
@@ -62,7 +72,7 @@ def quick_mean(rows: Tensor) -> MeanSums:
         with full_precision(rows.device):
             for part in block_slices(rows):
                 total += torch.mv(rows[part].to(dtype).T, ones[part])
-    return MeanSums(total, torch.full_like(total[0], n), total.new_zeros(()))
+    return total
 
 
 def _goes_in_bags(rows: Tensor, few: bool = False) -> bool:

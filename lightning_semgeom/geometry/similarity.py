@@ -55,8 +55,9 @@ def squares_of(sums: RowSums, num_values: Sequence[int]) -> Squares:
         return Squares(sums.value_counts, of_values, of_all, nan, nan, whole)
     index = list(sums.second_index)[: len(of_all)]
     norms = torch.linalg.matrix_norm(sums.second).square()  # no copy of the matrices
+    second = torch.stack([norms[entry] for entry in index])  # a list would be copied to the device
     along = _along(s, sums.second, index)
-    return Squares(sums.value_counts, of_values, of_all, norms[index], along, norms[0])
+    return Squares(sums.value_counts, of_values, of_all, second, along, norms[0])
 
 
 def similarity_of(squares: Squares, num_values: Sequence[int]) -> dict[str, Tensor]:
@@ -101,11 +102,12 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
 
 def _along(s: Tensor, second: Tensor, index: list[int]) -> Tensor:
     """s_a . C_a s_a `[A]` of the vectors `s` `[A, d]`, C_a the entry `index[a]` of `second`."""
-    found = s.new_empty(len(index))
+    found: dict[int, Tensor] = {}
     for entry in set(index):
         own = [a for a, of in enumerate(index) if of == entry]
-        found[own] = (s[own] @ second[entry] * s[own]).sum(1)
-    return found
+        vectors = torch.stack([s[a] for a in own])
+        found |= zip(own, (vectors @ second[entry] * vectors).sum(1), strict=True)
+    return torch.stack([found[a] for a in range(len(index))])
 
 
 def _strength(explained: Tensor, values: Tensor, n: Tensor, squared: Tensor) -> Tensor:

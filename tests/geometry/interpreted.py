@@ -22,6 +22,7 @@ def found(rows, codes, num_values, mean):
         "lengths": sums.lengths,
         "value_sums": sums.value_sums(),
         "second": sums.second(),
+        "total": kernels.total_of(rows),
         "totals": kernels.bag_sums(rows, Bags.of(first, num_values[0])),
     }
 
