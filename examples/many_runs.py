@@ -91,11 +91,11 @@ def markdown(head, lines):
 
 
 def spread(values, digits=2):
-    """Median and range."""
+    """Median and range; of one value, that."""
     values = sorted(values)
     found = statistics.median(values), values[0], values[-1]
     middle, low, high = (f"{round(value, digits) + 0.0:.{digits}f}" for value in found)  # no -0.00
-    return f"{middle} ({low} to {high})"
+    return middle if len(values) == 1 else f"{middle} ({low} to {high})"
 
 
 def paired_difference(ours, theirs, digits=2):

@@ -65,10 +65,19 @@ def attributes_of(runs):
     return sorted(found, key=lambda attribute: attribute != "supersense")
 
 
-def tables(runs):
-    """All figures as Markdown: by site and attribute, the order, layers, and the controls."""
+def tables(runs, sites=SHORT):
+    """All figures as Markdown: by site and attribute, the order, layers, and the controls.
+
+    Args:
+        runs: of the same sites and attributes.
+        sites: what to call each, from the input to the output.
+    """
     attributes = attributes_of(runs)
-    lines = [line(runs, site, attribute) for site in SHORT for attribute in attributes]
+    lines = [
+        line(runs, site, name, attribute)
+        for site, name in sites.items()
+        for attribute in attributes
+    ]
     controls = [summary for run in runs for summary in summaries(run.control)]
     alarms = sum(summary.milestones.onset_step is not None for summary in controls)
     return [
@@ -76,7 +85,7 @@ def tables(runs):
         "",
         *order(runs, attributes),
         "",
-        *layers(runs, attributes),
+        *layers(runs, attributes, sites),
         "",
         f"Shuffled attributes: {alarms} of {len(controls)} curves have an onset; largest gap "
         f"{max(summary.top for summary in controls):.3f}. "
@@ -84,8 +93,8 @@ def tables(runs):
     ]
 
 
-def line(runs, site, attribute):
-    """One attribute at one site, over seeds."""
+def line(runs, site, name, attribute):
+    """One attribute at the site that is called `name`, over seeds."""
     found = [run.found[site, attribute] for run in runs]
     tops = [run.top_step(site, attribute) for run in runs]
     ends = [run.history.records[-1].step for run in runs]
@@ -106,7 +115,7 @@ def line(runs, site, attribute):
             for at in (tops, ends)
         ]
     return [
-        SHORT[site],
+        name,
         attribute,
         steps_told([run.onset(site, attribute) for run in runs]),
         spread(tops, 0),
@@ -130,28 +139,28 @@ def order(runs, attributes):
     )
 
 
-def layers(runs, attributes):
+def layers(runs, attributes, sites):
     """Where each attribute emerges first."""
     lines = []
     for attribute in attributes:
-        onsets = {site: [run.onset(site, attribute) for run in runs] for site in SHORT}
+        onsets = {site: [run.onset(site, attribute) for run in runs] for site in sites}
         earliest = [min(of_seed) for of_seed in zip(*onsets.values(), strict=True)]
         first = [
-            f"{SHORT[site]} ({count})"
+            f"{sites[site]} ({count})"
             for site, of_site in onsets.items()
             if (count := sum(a == b < inf for a, b in zip(of_site, earliest, strict=True)))
         ]
         lines.append([attribute, *map(steps_told, onsets.values()), ", ".join(first) or "none"])
-    return markdown(["onset: step", *SHORT.values(), "first in (seeds)"], lines)
+    return markdown(["onset: step", *sites.values(), "first in (seeds)"], lines)
 
 
-def draw(runs, out):
+def draw(runs, out, sites=SHORT):
     """A column a site: the gap of each attribute, median over seeds and range; the control grey."""
     attributes = attributes_of(runs)
-    figure = new_figure(3.4 * len(SHORT), 4.2)
-    axes = figure.subplots(1, len(SHORT), sharey=True)
-    for axis, site in zip(axes, SHORT, strict=True):
-        axis.set_title(SHORT[site])
+    figure = new_figure(3.4 * len(sites), 4.2)
+    axes = figure.subplots(1, len(sites), sharey=True)
+    for axis, (site, name) in zip(axes, sites.items(), strict=True):
+        axis.set_title(name)
         for run in runs:
             for attribute in attributes:
                 curve = run.control.curve(run.control.key(site, f"gap/{attribute}"))

@@ -18,7 +18,7 @@ from lightning_semgeom.settings.stdlib_text import StdlibData, stdlib_attributes
 
 
 class StdlibModel(pl.LightningModule):
-    """A GPT with two layers, from a Hugging Face configuration, its head untied.
+    """A GPT from a Hugging Face configuration, with two layers and an untied head unless told.
 
     The unembedding is `gpt.lm_head`, the last hidden state the output of `gpt.transformer.ln_f`.
     Made to be trained with gradients clipped to a norm of 1.
@@ -31,6 +31,9 @@ class StdlibModel(pl.LightningModule):
         seed: of the initial weights; the global generators are left as they are.
         learning_rate: its largest value, after a warm-up of 50 steps.
         weight_decay: of all parameters.
+        layers: blocks.
+        heads: of each block.
+        tied: whether the embedding is the unembedding, one weight.
     """
 
     def __init__(
@@ -42,6 +45,9 @@ class StdlibModel(pl.LightningModule):
         seed: int = 0,
         learning_rate: float = 6e-3,
         weight_decay: float = 0.1,
+        layers: int = 2,
+        heads: int = 4,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         with needs("hf"):
@@ -54,12 +60,12 @@ class StdlibModel(pl.LightningModule):
             vocab_size=vocab_size,
             n_positions=context,
             n_embd=width,
-            n_layer=2,
-            n_head=4,
+            n_layer=layers,
+            n_head=heads,
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
-            tie_word_embeddings=False,
+            tie_word_embeddings=tied,
             initializer_range=0.01,  # half the usual: what is learned shows sooner beside it
             bos_token_id=0,
             eos_token_id=0,

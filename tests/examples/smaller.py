@@ -7,6 +7,7 @@ module as well, have the same constants. What a test looks at does not depend on
 import importlib
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 
 from tests.examples.scripts import FOLDER, SMALLER
@@ -28,6 +29,11 @@ def stdlib_lm(script):
     script.VOCABULARY["text"] = 600
     script.CAPTURE["growth"] = 1.4
     script.StdlibData = partial(script.StdlibData, batch_size=4)
+
+
+def gpt2_scale(script):
+    script.QUICK = replace(script.QUICK, vocabulary=400, width=16, heads=2, megabytes=0.3)
+    script.KEPT_EVERY = 5
 
 
 if __name__ in ("__main__", "__mp_main__"):

@@ -22,6 +22,7 @@ def test_the_interval_is_students_over_seeds(many_runs):
 
 def test_a_spread_is_median_and_range(many_runs):
     assert many_runs.spread([3, 1, 2]) == "2.00 (1.00 to 3.00)"
+    assert many_runs.spread([3]) == "3.00"
     assert many_runs.spread([-0.001, 0.0, 7], 1) == "0.0 (0.0 to 7.0)"
 
 
