@@ -163,27 +163,32 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
     device, rows = sums_device(rows), rows.detach()
     order, starts = members.order.to(device), members.starts.to(device)
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
+    # Each line below that makes a tensor of this size anew would take as long as the sums.
     means = _means(rows.to(device), Bags(order, starts))
-    size = torch.linalg.vector_norm(means, ord=1, dim=1, keepdim=True)
-    valid = (size > 0) & (size < torch.inf)  # as `valid_rows` has it, in one pass
-    centre = means.masked_fill_(~valid, 0).sum(0) / valid.sum()
+    low, high = means.amin(1, keepdim=True), means.amax(1, keepdim=True)  # `aminmax` is slow
+    is_finite = low.isfinite() & high.isfinite()
+    valid = is_finite & ((low < 0) | (high > 0))
+    means.masked_fill_(~is_finite, 0)
+    centre = means.sum(0) / valid.sum().clamp(min=1)
     offsets = means.sub_(centre)
-    longer = torch.linalg.vector_norm(offsets, dim=1, keepdim=True) > SHORTEST * centre.norm()
-    # 1 for most, 0 for those without a direction, NaN for those that are not finite.
-    factor = (valid & longer).to(offsets) + torch.where(size < torch.inf, 0.0, torch.nan)
-    offsets = torch.mul(offsets, factor, out=torch.empty_like(offsets, dtype=block_dtype(rows)))
-    return offsets.to(rows.device)
+    shortest = SHORTEST * torch.linalg.vector_norm(centre)
+    is_told = valid & (torch.linalg.vector_norm(offsets, dim=1, keepdim=True) > shortest)
+    factor = is_told.to(offsets).masked_fill_(~is_finite, torch.nan)
+    found = torch.empty_like(offsets, dtype=block_dtype(rows))
+    return torch.mul(offsets, factor, out=found).to(rows.device)
 
 
 def _means(rows: Tensor, members: Bags) -> Tensor:
     """The mean of the rows of each bag, fp64 `[k, d]`; zero where there are none."""
-    if can_fuse(rows):
-        from lightning_semgeom.geometry import kernels
-
-        return kernels.bag_sums(rows, members).div_(members.starts.diff().clamp(min=1)[:, None])
     order, starts = members.order, members.starts
-    panels = [
-        embedding_bag(order, panel.double(), starts, mode="mean", include_last_offset=True)
-        for panel in torch.split(rows, _PANEL, dim=1)
-    ]
-    return torch.cat(panels, dim=1)
+    if can_fuse(rows):
+        from lightning_semgeom.geometry.kernels import bag_sums
+
+        sums = bag_sums(rows, members)
+    else:
+        panels = [
+            embedding_bag(order, panel.double(), starts, mode="sum", include_last_offset=True)
+            for panel in torch.split(rows, _PANEL, dim=1)
+        ]
+        sums = panels[0] if len(panels) == 1 else torch.cat(panels, dim=1)
+    return sums.div_(starts.diff().clamp(min=1).to(sums)[:, None])
