@@ -17,3 +17,6 @@ def blocks_of(page, having=""):
     """Its blocks of Python, in their order; those that have some words alone."""
     found = re.findall(r"^```python\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE)
     return [block for block in found if having in block]
+
+
+LESSONS = [page for page in PAGES if page.startswith("docs/start/") and blocks_of(page)]

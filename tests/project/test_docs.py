@@ -7,11 +7,10 @@ import pytest
 
 import lightning_semgeom
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
-from tests.project.pages import PAGES, blocks_of, text_of
+from tests.project.pages import LESSONS, PAGES, blocks_of, text_of
 from tests.warm import ROOT, python
 
 each_page = pytest.mark.parametrize("page", PAGES)
-LESSONS = [page for page in PAGES if page.startswith("docs/start/") and blocks_of(page)]
 
 
 @pytest.mark.processes
