@@ -12,8 +12,8 @@ from tests import models
 from tests.attributes import small_wordnet
 from tests.checkpoints.files import save
 
-ANIMALS = "ant bee cow elk emu hen owl pig ram rat sow yak".split()
-PLANTS = "ash bay elm fig fir hop ivy oak pea rye tea yew".split()
+ANIMALS = ["ant", "bee", "cow", "elk", "emu", "hen", "owl", "pig", "ram", "rat", "sow", "yak"]
+PLANTS = ["ash", "bay", "elm", "fig", "fir", "hop", "ivy", "oak", "pea", "rye", "tea", "yew"]
 STEPS = (0, 2, 5, 10, 15, 20, 30, 50, 80, 120, 170, 230, 300)
 
 

@@ -40,3 +40,10 @@ def test_no_page_has_code_that_nobody_runs():
     assert with_code == {*LESSONS, *GIVEN, *RUN_BY}
     for page, files in RUN_BY.items():
         assert any(page in (ROOT / file).read_text() for file in files)
+
+
+def test_the_detector_follows_any_curve_alone(tmp_path, monkeypatch):
+    detector = ran("docs/understand/phases.md", tmp_path, monkeypatch)["detector"]
+    # Risen at 50; a third of .98 x .4 at 450.
+    steps = detector.onset_step, detector.peak_step, detector.collapse_step
+    assert (detector.phase.name, *steps) == ("COLLAPSED", 50, 200, 450)

@@ -54,12 +54,6 @@ def test_pictures_have_a_text_for_those_who_do_not_see_them(page):
 
 
 @each_page
-def test_code_is_python(page):
-    for block in blocks_of(page):
-        compile(block, page, "exec")
-
-
-@each_page
 def test_the_settings_are_not_met_by_their_numbers_alone(page):
     text = text_of(page)
     for short, name in (("S1", "factored"), ("S2", "latent"), ("S3", "pictures")):
