@@ -7,23 +7,46 @@ import pytest
 
 import lightning_semgeom
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
+from tests.browser import browser, needs_chromium
 from tests.project.pages import LESSONS, PAGES, blocks_of, text_of
 from tests.warm import ROOT, python
 
+__all__ = ["browser"]
 each_page = pytest.mark.parametrize("page", PAGES)
 
 
-@pytest.mark.processes
-def test_the_pages_build_without_a_warning(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """How Sphinx ended, and the folder of the pages."""
+    folder = tmp_path_factory.mktemp("docs")
     strict = ("--fail-on-warning", "--keep-going", "--quiet")
-    done = python("-m", "sphinx", *strict, "-b", "html", "-d", tmp_path / "trees", "docs", tmp_path)
+    done = python("-m", "sphinx", *strict, "-b", "html", "-d", folder / "trees", "docs", folder)
+    return done, folder
+
+
+@pytest.mark.processes
+def test_the_pages_build_without_a_warning(built):
+    done, folder = built
     assert done.returncode == 0, done.stderr
-    reference = (tmp_path / "reference/python.html").read_text()
+    reference = (folder / "reference/python.html").read_text()
     for name in set(lightning_semgeom.__all__) - {"__version__"}:
         assert f'id="lightning_semgeom.{name}"' in reference
-    commands = (tmp_path / "reference/command-line.html").read_text()
+    commands = (folder / "reference/command-line.html").read_text()
     for option in ("--setting", "--attributes", "RUN_FOLDER", "--entity"):
         assert option in commands
+
+
+@needs_chromium
+@pytest.mark.processes
+def test_no_page_scrolls_sideways_on_a_phone(built, browser):
+    size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    pages = sorted(built[1].rglob("*.html"))
+    assert len(pages) >= len(PAGES) - 2
+    for page in pages:
+        browser.get(page.as_uri())
+        browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, page
 
 
 @pytest.mark.processes
