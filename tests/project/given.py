@@ -118,6 +118,7 @@ def history_on_disk():
 
 
 GIVEN = {
+    "docs/develop/house.md": dict,
     "docs/how-to/attributes.md": vocabulary,
     "docs/how-to/checkpoints.md": run_that_is_over,
     "docs/how-to/hidden-states-of-checkpoints.md": run_of_whole_models,

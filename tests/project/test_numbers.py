@@ -2,10 +2,14 @@
 
 import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 import tomllib
 
+from lightning_semgeom.commands.demo_words import after
+from lightning_semgeom.record.record import Milestones
+from lightning_semgeom.record.summary import HEADER, CurveSummary, text_table
 from tests.project.pages import PAGES, text_of
 from tests.warm import ROOT
 
@@ -83,3 +87,22 @@ def test_what_was_measured_is_on_the_pages_as_it_is_written_down():
     for found in known.values():
         assert "tests.benchmarks" in found["made"]
         assert {len(row) for row in found["rows"]} == {len(found["head"])}
+
+
+def test_the_sample_of_the_demo_has_the_form_of_what_it_prints():
+    """Its figures are those of one processor: they agree with each other."""
+    page = text_of("docs/start/small-run.md")
+    sample = page.split("```text\n")[1].split("```")[0]
+    above, header, rule, *rest = sample.split("\n\n")[0].splitlines()
+    rows = [re.split(r" {2,}", line) for line in rest]
+    assert above.split() == ["gap"]
+    assert text_table(HEADER, rows) == "\n".join([header, rule, *rest])
+    said = " ".join(sample.split("\n\n")[1].split())
+    for site, attribute, onset, peak, gone, *gaps in rows:
+        if attribute.endswith("(shuffled)"):
+            assert (onset, peak, gone) == ("-", "-", "-")
+        elif site == "unembedding":
+            steps = [int(word) if word.isdigit() else None for word in (onset, peak, gone)]
+            told = CurveSummary(site, attribute, Milestones(*steps), *map(float, gaps)).words
+            assert told in said
+    assert after(Path("runs/lightning_logs/version_0")).splitlines()[0] in sample
