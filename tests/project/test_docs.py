@@ -76,6 +76,15 @@ def test_pictures_have_a_text_for_those_who_do_not_see_them(page):
         assert len(text.split()) > 5, text
 
 
+def test_no_picture_is_larger_than_a_phone_likes_to_load():
+    pictures = [path for where in ("docs", "examples") for path in (ROOT / where).rglob("*.png")]
+    pictures = [
+        path for path in pictures if "_build" not in path.parts and "runs" not in path.parts
+    ]
+    assert len(pictures) > 10
+    assert max(path.stat().st_size for path in pictures) <= 300_000
+
+
 @each_page
 def test_the_settings_are_not_met_by_their_numbers_alone(page):
     text = text_of(page)
