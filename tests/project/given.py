@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lightning_semgeom import AttributeTable, SemanticGeometry
+from lightning_semgeom import AttributeTable, History, SemanticGeometry, snapshot
 from lightning_semgeom.settings.factored import FactoredData, FactoredModel
 from tests import models
 from tests.attributes import small_wordnet
@@ -103,6 +103,17 @@ def weight_and_model():
     }
 
 
+def three_histories():
+    """Of two seeds, and of another run."""
+    model, found = models.StagedModel(), []
+    for drop in (1.0, 0.9, 0.5):
+        found.append(history := History())
+        for step in STEPS[:5]:
+            model.set_head(drop * step)
+            history.append(snapshot(model, model.table()), step)
+    return dict(zip(("history", "other", "third"), found, strict=True))
+
+
 def curve():
     """Step, gap and z of captures: averages 0, .05, ... .31, .30, .25, .18, .14, .12."""
     gaps = [0, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]
@@ -123,6 +134,7 @@ GIVEN = {
     "docs/how-to/checkpoints.md": run_that_is_over,
     "docs/how-to/hidden-states-of-checkpoints.md": run_of_whole_models,
     "docs/how-to/keep-structure.md": dict,
+    "docs/how-to/notebook.md": three_histories,
     "docs/how-to/read-steer-erase.md": weight_and_model,
     "docs/how-to/sites-and-probe.md": model_and_probe,
     "docs/how-to/stop-at-the-peak.md": model_that_peaks,

@@ -94,6 +94,18 @@ def test_the_settings_are_not_met_by_their_numbers_alone(page):
         assert not re.search(rf"\b{short}\b(?!&)", text) or name in text, short
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if re.match("docs/(how|und).*(?<!index.md)$", page)]
+)
+def test_the_words_of_the_field_are_explained_where_they_are_met(page):
+    prose = re.sub(r"```.*?```|`.*?`|\]\(.*?\)", "", text_of(page), flags=re.DOTALL)
+    terms = re.findall(r"^- \*\*(.*?)\*\*", text_of("docs/understand/words.md"), re.MULTILINE)
+    assert len(terms) > 15
+    met = [term for term in terms if re.search(rf"(?<!\*)\b{term}s?\b", prose)]
+    is_linked = re.search(r"\]\((\.\./understand/)?(words|figures)\.md", text_of(page))
+    assert is_linked or all(f"*{term}*" in prose for term in met), met
+
+
 @each_page
 def test_words_are_spelled_as_in_britain(page):
     american = r"\b(color|behavior|gray|neighbor|center|normaliz|summariz)\w*"
