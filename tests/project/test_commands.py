@@ -74,7 +74,10 @@ GIVEN = {
 }
 """By its first words, what a command of ours is given, and how many records there are then."""
 ALL = [words for page in PAGES for words in commands_of(page)]
-COMMANDS = {" ".join(words[1:]): words[1:] for words in ALL if words[0] == "lightning-semgeom"}
+OURS = [words[1:] for words in ALL if words[0] == "lightning-semgeom"]
+# It asks W&B's servers; tests/show/test_workspace.py has what it sends.
+ONLINE = "wandb-workspace"
+COMMANDS = {" ".join(words): words for words in OURS if words[0] != ONLINE}
 # They run smaller in tests/examples; this one is made of Debian's WordNet.
 OTHERS = {"make", "pip", "python", "grep"}
 
@@ -93,6 +96,13 @@ def test_a_command_of_ours_runs(command, hub, tmp_path, monkeypatch, capsys):
     history = History.load(folder)
     assert len(history) == records
     assert ("--text" in words) == any(site.startswith("hidden.") for site in history.sites)
+
+
+def test_the_command_that_needs_a_login_is_understood(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (words,) = (words for words in OURS if words[0] == ONLINE)
+    assert main(words) == 2  # wrong arguments would exit
+    assert words[-1] in capsys.readouterr().err
 
 
 def test_all_other_commands_are_known():
