@@ -139,5 +139,14 @@ def test_all_options_and_keys_are_in_the_reference():
         assert f"`{name}`" in page, name
 
 
+def test_the_house_names_all_that_stands_in_it():
+    page, package = text_of("docs/develop/house.md"), ROOT / "lightning_semgeom"
+    files = {path.name for path in package.glob("[a-z]*.py")} - {"cli.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("[a-z]*/__init__.py")}
+    assert len(files | folders) > 12
+    for name in files | folders:
+        assert name in page, name
+
+
 def test_the_citation_has_the_version_of_the_package():
     assert f"version: {lightning_semgeom.__version__}\n" in text_of("CITATION.cff")
