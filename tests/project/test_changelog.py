@@ -11,7 +11,9 @@ def test_the_newest_version_is_that_of_the_package_and_has_a_date():
     headings = re.findall(r"^## \[(.*?)\](.*)$", text_of("CHANGELOG.md"), re.MULTILINE)
     (version, when), *_ = [entry for entry in headings if entry[0] != "Unreleased"]
     assert version == lightning_semgeom.__version__
-    assert datetime.date.fromisoformat(when.removeprefix(" - ")) >= datetime.date(2026, 11, 27)
+    day = when.removeprefix(" - ")
+    assert datetime.date.fromisoformat(day) >= datetime.date(2026, 11, 27)
+    assert f"version: {version}\ndate-released: {day}\n" in text_of("CITATION.cff")
 
 
 def test_what_a_version_says_fits_on_one_screen():

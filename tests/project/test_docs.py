@@ -146,7 +146,3 @@ def test_the_house_names_all_that_stands_in_it():
     assert len(files | folders) > 12
     for name in files | folders:
         assert name in page, name
-
-
-def test_the_citation_has_the_version_of_the_package():
-    assert f"version: {lightning_semgeom.__version__}\n" in text_of("CITATION.cff")
