@@ -21,10 +21,13 @@ INDEX = {
 }  # fmt: skip
 
 
-def written(folder):
-    """The folder, with the database in it."""
-    for part, synsets in DATA.items():
+def written(folder, more=()):
+    """The folder, with the database in it; `more`: pairs of a noun and its file's number."""
+    nouns = [(f"0001{place:04d}", number, word) for place, (word, number) in enumerate(more)]
+    data = DATA | {"noun": DATA["noun"] + nouns}
+    lines_of = {**INDEX, "noun": INDEX["noun"] + [f"{w} n 1 0 1 0 {o}" for o, _, w in nouns]}
+    for part, synsets in data.items():
         lines = [f"{offset} {lex:02d} n 01 {word} 0 000 | gloss" for offset, lex, word in synsets]
         (folder / f"data.{part}").write_text(LICENCE + "\n".join(lines) + "\n")
-        (folder / f"index.{part}").write_text(LICENCE + "  \n".join(INDEX[part]) + "  \n")
+        (folder / f"index.{part}").write_text(LICENCE + "  \n".join(lines_of[part]) + "  \n")
     return folder

@@ -1,6 +1,7 @@
 """The README and the pages of docs/, as they stand."""
 
 import re
+import shlex
 
 from tests.warm import ROOT
 
@@ -13,7 +14,19 @@ def text_of(page):
     return (ROOT / page).read_text()
 
 
-def blocks_of(page, having=""):
-    """Its blocks of Python, in their order; those that have some words alone."""
-    found = re.findall(r"^```python\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE)
+def blocks_of(page, having="", language="python"):
+    """Its blocks of code, in their order; those that have some words alone."""
+    fenced = rf"^```{language}\n(.*?)^```"
+    found = re.findall(fenced, text_of(page), re.DOTALL | re.MULTILINE)
     return [block for block in found if having in block]
+
+
+def commands_of(page):
+    """Its commands, in their order, each as a list of words."""
+    prose = re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"\n\n((?: {4}.*\n)+)", prose)
+    text = "".join([*blocks_of(page, language="sh"), *indented]).replace("\\\n", " ")
+    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+LESSONS = [page for page in PAGES if page.startswith("docs/start/") and blocks_of(page)]

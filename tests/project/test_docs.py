@@ -7,24 +7,46 @@ import pytest
 
 import lightning_semgeom
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
-from tests.project.pages import PAGES, blocks_of, text_of
+from tests.browser import browser, needs_chromium
+from tests.project.pages import LESSONS, PAGES, blocks_of, text_of
 from tests.warm import ROOT, python
 
+__all__ = ["browser"]
 each_page = pytest.mark.parametrize("page", PAGES)
-LESSONS = [page for page in PAGES if page.startswith("docs/start/") and blocks_of(page)]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """How Sphinx ended, and the folder of the pages."""
+    folder = tmp_path_factory.mktemp("docs")
+    strict = ("--fail-on-warning", "--keep-going", "--quiet")
+    done = python("-m", "sphinx", *strict, "-b", "html", "-d", folder / "trees", "docs", folder)
+    return done, folder
 
 
 @pytest.mark.processes
-def test_the_pages_build_without_a_warning(tmp_path):
-    strict = ("--fail-on-warning", "--keep-going", "--quiet")
-    done = python("-m", "sphinx", *strict, "-b", "html", "-d", tmp_path / "trees", "docs", tmp_path)
+def test_the_pages_build_without_a_warning(built):
+    done, folder = built
     assert done.returncode == 0, done.stderr
-    reference = (tmp_path / "reference/python.html").read_text()
+    reference = (folder / "reference/python.html").read_text()
     for name in set(lightning_semgeom.__all__) - {"__version__"}:
         assert f'id="lightning_semgeom.{name}"' in reference
-    commands = (tmp_path / "reference/command-line.html").read_text()
+    commands = (folder / "reference/command-line.html").read_text()
     for option in ("--setting", "--attributes", "RUN_FOLDER", "--entity"):
         assert option in commands
+
+
+@needs_chromium
+@pytest.mark.processes
+def test_no_page_scrolls_sideways_on_a_phone(built, browser):
+    size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    pages = sorted(built[1].rglob("*.html"))
+    assert len(pages) >= len(PAGES) - 2
+    for page in pages:
+        browser.get(page.as_uri())
+        browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390, page
 
 
 @pytest.mark.processes
@@ -54,10 +76,13 @@ def test_pictures_have_a_text_for_those_who_do_not_see_them(page):
         assert len(text.split()) > 5, text
 
 
-@each_page
-def test_code_is_python(page):
-    for block in blocks_of(page):
-        compile(block, page, "exec")
+def test_no_picture_is_larger_than_a_phone_likes_to_load():
+    pictures = [path for where in ("docs", "examples") for path in (ROOT / where).rglob("*.png")]
+    pictures = [
+        path for path in pictures if "_build" not in path.parts and "runs" not in path.parts
+    ]
+    assert len(pictures) > 10
+    assert max(path.stat().st_size for path in pictures) <= 300_000
 
 
 @each_page
@@ -67,6 +92,18 @@ def test_the_settings_are_not_met_by_their_numbers_alone(page):
         assert not re.search(rf"\b{short}\b", text) or name in text, short
     for short, name in (("W", "unembedding"), ("H", "features")):
         assert not re.search(rf"\b{short}\b(?!&)", text) or name in text, short
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if re.match("docs/(how|und).*(?<!index.md)$", page)]
+)
+def test_the_words_of_the_field_are_explained_where_they_are_met(page):
+    prose = re.sub(r"```.*?```|`.*?`|\]\(.*?\)", "", text_of(page), flags=re.DOTALL)
+    terms = re.findall(r"^- \*\*(.*?)\*\*", text_of("docs/understand/words.md"), re.MULTILINE)
+    assert len(terms) > 15
+    met = [term for term in terms if re.search(rf"(?<!\*)\b{term}s?\b", prose)]
+    is_linked = re.search(r"\]\((\.\./understand/)?(words|figures)\.md", text_of(page))
+    assert is_linked or all(f"*{term}*" in prose for term in met), met
 
 
 @each_page
@@ -86,23 +123,6 @@ def test_each_page_is_in_a_list_of_pages(page):
     assert own in text_of(listed).split("```{toctree}")[1].split("```")[0].split()
 
 
-def test_tables_of_results_stand_there_as_they_were_made():
-    made = {
-        line
-        for file in (ROOT / "examples/tables").glob("*.md")
-        for line in file.read_text().splitlines()
-    }
-    pages = ("language-model", "keep", "directions", "steer", "erase")
-    shown = [
-        line
-        for page in pages
-        for line in text_of(f"docs/results/{page}.md").splitlines()
-        if line.startswith("| ") and re.search(r"±|\(-?\d.* to", line)
-    ]
-    assert len(shown) >= 95
-    assert not set(shown) - made
-
-
 def test_all_public_names_are_in_the_reference():
     page = text_of("docs/reference/python.md")
     named = re.findall(r"auto(?:class|function):: lightning_semgeom\.(\w+)$", page, re.MULTILINE)
@@ -119,5 +139,10 @@ def test_all_options_and_keys_are_in_the_reference():
         assert f"`{name}`" in page, name
 
 
-def test_the_citation_has_the_version_of_the_package():
-    assert f"version: {lightning_semgeom.__version__}\n" in text_of("CITATION.cff")
+def test_the_house_names_all_that_stands_in_it():
+    page, package = text_of("docs/develop/house.md"), ROOT / "lightning_semgeom"
+    files = {path.name for path in package.glob("[a-z]*.py")} - {"cli.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("[a-z]*/__init__.py")}
+    assert len(files | folders) > 12
+    for name in files | folders:
+        assert name in page, name

@@ -20,17 +20,6 @@ def test_the_first_ten_lines_of_code_run_and_find_a_peak(tmp_path):
 
 
 @pytest.mark.processes
-def test_the_detector_follows_any_curve_alone(tmp_path):
-    (code,) = blocks_of("docs/understand/phases.md", having="detector.update")
-    gaps = [0, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]
-    done = python(
-        "-c", f"curve = [(50 * k, gap, 9.0) for k, gap in enumerate({gaps})]\n{code}", cwd=tmp_path
-    )
-    # Averages 0, .05, ... .31, .30, .25, .18, .14, .12: risen at 50, a third of .98 x .4 at 450.
-    assert done.stdout.split() == ["COLLAPSED", "50", "200", "450"], done.stderr
-
-
-@pytest.mark.processes
 def test_the_example_stops_past_the_peak_with_its_weights(tmp_path):
     done = python("-c", (ROOT / "examples/keep_the_peak.py").read_text(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -49,13 +38,6 @@ def test_the_readme_is_at_most_160_lines_with_tables_for_a_phone():
     tables = [line for line in lines if line.startswith("|")]
     assert len(tables) > 10
     assert max(map(len, tables)) <= 80
-
-
-def test_the_readme_has_the_commands_that_make_knows():
-    text, makefile = text_of("README.md"), text_of("Makefile")
-    for target in ("demo", "test", "quick", "docs", "bench"):
-        assert f"make {target}" in text
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
 def test_the_bytes_that_the_hub_would_send_follow_from_the_shapes_of_its_models():

@@ -1,4 +1,4 @@
-"""What is built has all that is needed, and the package runs from it alone."""
+"""What is built has all that is needed, is fit for an index, and the package runs from it alone."""
 
 import os
 import re
@@ -38,9 +38,13 @@ def copied(folder):
 def test_the_wheel_installed_alone_runs_the_first_code_of_the_readme(tmp_path):
     pip = ("-m", "pip", "--disable-pip-version-check")
     offline = ("--no-deps", "--no-index")
-    source = copied(tmp_path / "source")
-    done(*pip, "wheel", ".", *offline, "--no-build-isolation", "-w", tmp_path, cwd=source)
+    code = f"from setuptools.build_meta import build_sdist as build; build({str(tmp_path)!r})"
+    done("-c", code, cwd=copied(tmp_path / "source"))
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    done(*pip, "wheel", sdist, *offline, "--no-build-isolation", "-w", tmp_path, cwd=tmp_path)
     wheel = tmp_path / f"lightning_semgeom-{lightning_semgeom.__version__}-py3-none-any.whl"
+    told = done("-m", "twine", "check", "--strict", sdist, wheel, cwd=tmp_path)
+    assert told.count("PASSED") == 2
     with zipfile.ZipFile(wheel) as built:
         there = {name for name in built.namelist() if name.startswith(PACKAGE.name + "/")}
         entries = built.read(

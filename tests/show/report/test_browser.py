@@ -2,8 +2,6 @@
 
 import base64
 import io
-import shutil
-import tempfile
 
 import numpy as np
 import pytest
@@ -13,37 +11,11 @@ from lightning_semgeom import AttributeTable, snapshot
 from lightning_semgeom.show.report.page import write_report
 from lightning_semgeom.show.report.runs import find_runs
 from tests import models
+from tests.browser import browser, needs_chromium
 from tests.show.test_layers import GAPS, history
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.processes,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="they need chromium and chromedriver (Debian: chromium chromium-driver)",
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for argument in (
-            "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-            "disable-background-networking", "disable-component-update", "disable-sync",
-            "disable-dev-shm-usage", f"user-data-dir={profile}", "window-size=1200,1000",
-        ):  # fmt: skip
-            options.add_argument(f"--{argument}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-        try:
-            yield driver
-        finally:
-            driver.quit()
+__all__ = ["browser"]
+pytestmark = [pytest.mark.processes, needs_chromium]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,106 @@
+"""The numbers of the pages are those that a command left, or that are written down once."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from lightning_semgeom.commands.demo_words import after
+from lightning_semgeom.record.record import Milestones
+from lightning_semgeom.record.summary import HEADER, CurveSummary, text_table
+from tests.project.pages import PAGES, text_of
+from tests.warm import ROOT
+
+MADE = {
+    line
+    for file in (ROOT / "examples/tables").glob("*.md")
+    for line in file.read_text().splitlines()
+}
+
+
+def rows_of(page):
+    """The cells of the rows of its tables."""
+    lines = text_of(page).splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+
+
+def measured():
+    """`docs/measured.py`."""
+    spec = importlib.util.spec_from_file_location("measured", ROOT / "docs/measured.py")
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("page", "count"),
+    [("language-model", 40), ("keep", 20), ("directions", 7), ("steer", 15), ("erase", 6),
+     ("transience", 19)],
+)  # fmt: skip
+def test_tables_of_results_stand_there_as_they_were_made(page, count):
+    lines = text_of(f"docs/results/{page}.md").splitlines()
+    shown = [line for line in lines if line.startswith("| ") and re.search(r"±|\(-?\d.* to", line)]
+    assert len(shown) >= count
+    assert not set(shown) - MADE
+
+
+def test_large_z_by_chance_are_as_they_were_counted():
+    shown = [line for line in text_of("docs/understand/z.md").splitlines() if line.startswith("| ")]
+    assert len(shown) == 4
+    assert set(shown) <= MADE
+
+
+def test_the_phase_rule_is_told_as_its_tables_have_it():
+    """They were not kept as a file: sums, and all that is said of them, have to agree."""
+    page = "docs/results/phase-rule.md"
+    rows = {cells[0]: cells[1:] for cells in rows_of(page) if len(cells) == 6}
+    for kind, total in (("W", 176), ("H", 179)):
+        parts = [cells for name, cells in rows.items() if re.fullmatch(rf"[a-z]+, {kind}", name)]
+        of_all = rows[f"all, {kind}"]
+        parts.remove(of_all)
+        assert sum(int(cells[0]) for cells in parts) == int(of_all[0]) == total
+        for column in (1, 3):
+            found = sum(int(cells[column].split(" of ")[0]) for cells in parts)
+            assert of_all[column] == f"{found} of {total}"
+    text = " ".join(text_of(page).split())
+    found, of = rows["all, W"][3].split(" of ")
+    assert f"Of {of} peaks of unembeddings on fresh seeds it finds {found} within" in text
+    assert f"{found} of {of} peaks of unembeddings" in text_of("docs/results/index.md")
+    assert f"by {float(rows['all, W'][4].split()[0]):.1f} times their step" in text
+    nothing = [cells for cells in rows_of(page) if len(cells) == 7 and cells[1].isdigit()]
+    *nothing, (last, *_) = nothing
+    assert last == "gaps that only fall, or still rise"
+    assert {count for cells in nothing for count in cells[3:]} == {"0"}
+    assert f"no onset in {sum(int(cells[1]) for cells in nothing)} curves" in text
+
+
+def test_what_was_measured_is_on_the_pages_as_it_is_written_down():
+    module = measured()
+    for page in PAGES:
+        assert module.written(text_of(page)) == text_of(page), "run `python docs/measured.py`"
+    shown = re.findall(r"<!-- measured: (\S+) -->", "".join(map(text_of, PAGES)))
+    known = tomllib.loads(text_of("docs/measured.toml"))
+    assert sorted(shown) == sorted(known)
+    for found in known.values():
+        assert "tests.benchmarks" in found["made"]
+        assert {len(row) for row in found["rows"]} == {len(found["head"])}
+
+
+def test_the_sample_of_the_demo_has_the_form_of_what_it_prints():
+    """Its figures are those of one processor: they agree with each other."""
+    page = text_of("docs/start/small-run.md")
+    sample = page.split("```text\n")[1].split("```")[0]
+    above, header, rule, *rest = sample.split("\n\n")[0].splitlines()
+    rows = [re.split(r" {2,}", line) for line in rest]
+    assert above.split() == ["gap"]
+    assert text_table(HEADER, rows) == "\n".join([header, rule, *rest])
+    said = " ".join(sample.split("\n\n")[1].split())
+    for site, attribute, onset, peak, gone, *gaps in rows:
+        if attribute.endswith("(shuffled)"):
+            assert (onset, peak, gone) == ("-", "-", "-")
+        elif site == "unembedding":
+            steps = [int(word) if word.isdigit() else None for word in (onset, peak, gone)]
+            told = CurveSummary(site, attribute, Milestones(*steps), *map(float, gaps)).words
+            assert told in said
+    assert after(Path("runs/lightning_logs/version_0")).splitlines()[0] in sample
