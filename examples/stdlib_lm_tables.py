@@ -55,7 +55,8 @@ class Run:
 
     def onset(self, site, attribute):
         """The step of the onset, or infinity."""
-        step = self.found[site, attribute].milestones.onset_step
+        found = self.found.get((site, attribute))
+        step = None if found is None else found.milestones.onset_step
         return inf if step is None else step
 
 
@@ -77,6 +78,7 @@ def tables(runs, sites=SHORT):
         line(runs, site, name, attribute)
         for site, name in sites.items()
         for attribute in attributes
+        if all((site, attribute) in run.found for run in runs)  # hidden rows may lack its values
     ]
     controls = [summary for run in runs for summary in summaries(run.control)]
     alarms = sum(summary.milestones.onset_step is not None for summary in controls)
