@@ -42,12 +42,12 @@ def log_figures(logger: Any, values: Mapping[str, float], step: int) -> None:
 def sender_beside(logger: Any) -> Sender | None:
     """What a thread beside the training does with each picture for `logger`, where it takes long.
 
-    That is to send it, where it goes to a server; for W&B to make its image, which is not sent yet.
+    That is to send it, where it goes to a server; for W&B to file it, where no row names it yet.
     The client is asked for here, by the thread that trains.
     """
     kind = kind_of(logger)
     if kind == "WandbLogger":
-        return lambda key, drawn, step: drawn.for_wandb
+        return partial(_bind_to_wandb, logger.experiment)
     if kind == "MLFlowLogger":
         return partial(_send_to_mlflow, logger.experiment, logger.run_id)
     if kind == "CometLogger":
@@ -116,6 +116,10 @@ def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None
     image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": drawn.png}
     value = Summary.Value(tag=key, image=Summary.Image(**image))
     writer._get_file_writer().add_summary(Summary(value=[value]), step)
+
+
+def _bind_to_wandb(run: Any, key: str, drawn: Drawn, step: int) -> None:
+    drawn.bind_to_wandb(run, key, step)
 
 
 def _send_to_mlflow(client: Any, run: str, key: str, drawn: Drawn, step: int) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import struct
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -155,8 +156,15 @@ def wandb_run(tmp_path_factory):
     import wandb
 
     folder = tmp_path_factory.mktemp("wandb")
+    bind = wandb.Image.bind_to_run
+
+    def bind_beside(*arguments):
+        assert threading.current_thread().name == "semgeom pictures"
+        bind(*arguments)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SILENT", "true")
+        patch.setattr(wandb.Image, "bind_to_run", bind_beside)  # the training waits for none
         logger = WandbLogger(project="test", save_dir=folder, offline=True)
         history = fit(folder, logger, alerts=True)
         settings = logger.experiment.settings
