@@ -162,18 +162,20 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
     device, rows = sums_device(rows), rows.detach()
     order, starts = members.order.to(device), members.starts.to(device)
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
-    means = torch.cat(
-        [
-            embedding_bag(order, panel.double(), starts, mode="mean", include_last_offset=True)
-            for panel in torch.split(rows.to(device), _PANEL, dim=1)
-        ],
-        dim=1,
-    )
-    size = torch.linalg.vector_norm(means, ord=1, dim=1, keepdim=True)
-    valid = (size > 0) & (size < torch.inf)  # as `valid_rows` has it, in one pass
-    centre = means.masked_fill(~valid, 0).sum(0) / valid.sum()
-    offsets = means - centre
+    # Each line below that makes a tensor of this size anew would take as long as the sums.
+    sums = [
+        embedding_bag(order, panel.double(), starts, mode="sum", include_last_offset=True)
+        for panel in torch.split(rows.to(device), _PANEL, dim=1)
+    ]
+    means = sums[0] if len(sums) == 1 else torch.cat(sums, dim=1)
+    means /= starts.diff().clamp(min=1).double()[:, None]
+    low, high = means.amin(1, keepdim=True), means.amax(1, keepdim=True)  # `aminmax` is slow
+    is_finite = low.isfinite() & high.isfinite()
+    valid = is_finite & ((low < 0) | (high > 0))
+    means.masked_fill_(~is_finite, 0)
+    centre = means.sum(0) / valid.sum().clamp(min=1)
+    offsets = means.sub_(centre)
     shortest = SHORTEST * torch.linalg.vector_norm(centre)
-    is_none = valid & (torch.linalg.vector_norm(offsets, dim=1, keepdim=True) <= shortest)
-    offsets = torch.where(valid, offsets, means).masked_fill_(is_none, 0)
+    is_told = valid & (torch.linalg.vector_norm(offsets, dim=1, keepdim=True) > shortest)
+    offsets *= is_told.double().masked_fill_(~is_finite, torch.nan)
     return offsets.to(device=rows.device, dtype=block_dtype(rows))

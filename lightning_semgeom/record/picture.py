@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 
@@ -59,7 +60,13 @@ class SitePicture:
         """
         make_folder(path.parent)
         content = BytesIO()
-        np.savez_compressed(content, **{f.name: getattr(self, f.name) for f in fields(self)})
+        # A step waits for it: numbers, which hardly shrink, are not compressed.
+        with ZipFile(content, "w") as arrays:
+            for field in fields(self):
+                array, file = getattr(self, field.name), BytesIO()
+                np.lib.format.write_array(file, array, allow_pickle=False)
+                how = ZIP_DEFLATED if array.dtype.kind == "U" else ZIP_STORED
+                arrays.writestr(f"{field.name}.npy", file.getvalue(), how)
         write(path, content.getvalue())
 
     @classmethod
