@@ -147,11 +147,11 @@ def test_legends_of_a_map_are_where_matplotlib_finds_the_best_place(seed):
     drawing = MapDrawing(site(seed, 96))
     drawing.show(site(seed, 96), "")
     pixels(drawing.figure)
-    found = [legend.get_window_extent().bounds for legend in drawing.legends]
-    for legend in drawing.legends:
+    found = [legend.get_window_extent().bounds for legend in drawing._legends]
+    for legend in drawing._legends:
         legend.set_loc("best")
     pixels(drawing.figure)
-    best = [legend.get_window_extent().bounds for legend in drawing.legends]
+    best = [legend.get_window_extent().bounds for legend in drawing._legends]
     np.testing.assert_allclose(found, best)
 
 

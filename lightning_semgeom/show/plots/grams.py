@@ -55,8 +55,7 @@ class GramDrawing:
         is_long = text_width(figure, words, size) > 2 * beside - 0.2
         place = (width / 2 - left) / side if is_long else 0.5
         self.axis.title.set(text=words, fontsize=size, x=place)
-        _name_scale(self._scale, picture, side)
-        return (None,)
+        return None, _name_scale(self._scale, picture, side)
 
     @property
     def data(self) -> Sequence[Artist]:
@@ -64,14 +63,14 @@ class GramDrawing:
         return [self._image]
 
     @property
-    def legends(self) -> Sequence[Artist]:
-        """None."""
-        return ()
+    def notes(self) -> Sequence[Artist]:
+        """What a pixel is."""
+        return [self._scale.yaxis.label]
 
     @property
     def words(self) -> Sequence[Artist]:
-        """The title, and what a pixel is."""
-        return [self.axis.title, self._scale.yaxis.label]
+        """The title."""
+        return [self.axis.title]
 
 
 def draw_gram(
@@ -149,12 +148,13 @@ def _draw_scale(figure: Figure, left: float, bottom: float, height: float) -> Ax
     return axis
 
 
-def _name_scale(scale: Axes, picture: SitePicture, height: float) -> None:
-    """Write beside it what a pixel is."""
+def _name_scale(scale: Axes, picture: SitePicture, height: float) -> str:
+    """Write beside it what a pixel is; what that was."""
     is_one_row = (picture.rows <= 1).all()
     entry = "cosine" if is_one_row else f"mean cosine ({picture.rows.sum()} rows)"
     words, size = fitted(_figure(scale), entry, 10, height)
     scale.set_ylabel(words, fontsize=size)
+    return entry
 
 
 def _draw_bands(axis: Axes, bands: Sequence[tuple[str, int]]) -> None:

@@ -46,7 +46,7 @@ class Drawing(Protocol):
 
         Returns:
             What the frame follows from, beside the layout: all that is not told below; then what
-            each of the `legends` does.
+            each of the `notes` does.
         """
 
     @property
@@ -54,8 +54,8 @@ class Drawing(Protocol):
         """What each `show` changes and lies below the rest."""
 
     @property
-    def legends(self) -> Sequence[Artist]:
-        """What lies on the frame, here or there."""
+    def notes(self) -> Sequence[Artist]:
+        """What lies on the frame and seldom changes: legends, names of axes."""
 
     @property
     def words(self) -> Sequence[Artist]:
@@ -112,11 +112,11 @@ class _Kept:
 
     def pixels(self, picture: SitePicture, title: str) -> np.ndarray:
         drawing = self._drawing
-        frame, *legends = drawing.show(picture, title)
+        frame, *notes = drawing.show(picture, title)
         inks = [_latest(self._inks, (None, frame), self._frame, MOST_INKS)]
-        for legend, state in zip(drawing.legends, legends, strict=True):
-            draw = partial(self._alone, legend)
-            inks.append(_latest(self._inks, (legend, state), draw, MOST_INKS))
+        for note, state in zip(drawing.notes, notes, strict=True):
+            draw = partial(self._alone, note)
+            inks.append(_latest(self._inks, (note, state), draw, MOST_INKS))
         self._draw(drawing.figure.patch, *drawing.data)
         layer = np.asarray(self._canvas.buffer_rgba())
         for ink in inks:
@@ -128,7 +128,7 @@ class _Kept:
     def _frame(self) -> Ink:
         drawing, figure = self._drawing, self._drawing.figure
         grounds = [figure.patch, *(axis.patch for axis in figure.axes)]
-        with _hidden([*drawing.data, *drawing.legends, *drawing.words, *grounds]):
+        with _hidden([*drawing.data, *drawing.notes, *drawing.words, *grounds]):
             self._canvas.draw()
         return Ink.of(np.asarray(self._canvas.buffer_rgba()))
 

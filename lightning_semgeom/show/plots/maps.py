@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,10 +53,10 @@ class MapDrawing:
         self._points: list[tuple[np.ndarray, PathCollection]] = []
         self._legends: list[Legend] = []
         for a, axis in enumerate(self.axes[: len(picture.attributes)]):
-            points = _points_of(axis, picture.labels[:, a].tolist())
-            self._points += points
-            if points:
-                self._legends.append(_draw_legend(axis, [one for _, one in points], width))
+            if len(picture.labels):
+                of_colours = _cells_of(picture.labels[:, a].tolist())
+                self._points.append(_draw_points(axis, of_colours))
+                self._legends.append(_draw_legend(axis, of_colours, width))
             name, size = fitted(self.figure, str(picture.attributes[a]), 9, width)
             axis.set_title(name, fontsize=size, y=1, pad=5)
             axis.set_aspect("equal")
@@ -82,18 +82,21 @@ class MapDrawing:
         """Put in where the cells are, their sizes, and the words around."""
         positions, shares = picture.map()
         area = _AREA * np.sqrt(picture.rows / max(picture.rows.sum() / max(len(positions), 1), 1))
-        for chosen, points in self._points:
-            points.set(offsets=positions[chosen], sizes=area[chosen])
+        for order, points in self._points:
+            points.set(offsets=positions[order], sizes=area[order])
         known = positions[np.isfinite(positions).all(1)]
         limits = _limits(known, self._shape)
         self.axes[0].set(xlim=limits[0], ylim=limits[1])
-        where = (_place_legend(*one, known) for one in zip(self._legends, self._sizes, strict=True))
+        notes: list[Hashable] = [
+            _place_legend(*one, known) for one in zip(self._legends, self._sizes, strict=True)
+        ]
         for number, (name, share) in enumerate(zip(self._names, shares, strict=True), 1):
             told = "" if np.isnan(share) else f" ({100 * share:.0f} %)"
             name.set_text(f"principal component {number}{told}")
+            notes.append(told)
         words, size = fitted(self.figure, title, 10, self.figure.get_size_inches()[0] - 0.2)
         self._title.set(text=words, fontsize=size)
-        return limits, *where
+        return limits, *notes
 
     @property
     def data(self) -> Sequence[Artist]:
@@ -101,14 +104,14 @@ class MapDrawing:
         return [points for _, points in self._points]
 
     @property
-    def legends(self) -> Sequence[Artist]:
-        """What the colours mean."""
-        return self._legends
+    def notes(self) -> Sequence[Artist]:
+        """What the colours mean, and what the axes are."""
+        return [*self._legends, *self._names]
 
     @property
     def words(self) -> Sequence[Artist]:
-        """The title, and what the axes are."""
-        return [self._title, *self._names]
+        """The title."""
+        return [self._title]
 
 
 def draw_map(picture: SitePicture, title: str = "") -> tuple[Figure, np.ndarray]:
@@ -141,48 +144,47 @@ def _limits(known: np.ndarray, shape: float) -> Limits:
     return (left, right), (bottom, top)
 
 
-def _points_of(axis: Axes, labels: list[str]) -> list[tuple[np.ndarray, PathCollection]]:
-    """The cells, a colour a value, still without their places: which ones, and how they look."""
+def _cells_of(labels: list[str]) -> dict[str, tuple[str, np.ndarray]]:
+    """By name in the legend a colour, and which cells have it: those drawn first come first."""
+    colours = value_colours([label for label in labels if label != MIXED])
+    values = np.array(labels, dtype=np.str_)
+    others = {"other or none": ("#CCCCCC", (~np.isin(values, [*colours])).nonzero()[0])}
+    named = {label: (colour, (values == label).nonzero()[0]) for label, colour in colours.items()}
+    return {name: found for name, found in (others | named).items() if found[1].size}
+
+
+def _draw_points(
+    axis: Axes, cells: Mapping[str, tuple[str, np.ndarray]]
+) -> tuple[np.ndarray, PathCollection]:
+    """Points that have no places yet, and which cell each of them is."""
+    order = np.concatenate([chosen for _, chosen in cells.values()])
+    colours = [colour for colour, chosen in cells.values() for _ in chosen]
+    points = _points(colours, offsets=np.zeros((len(order), 2)), offset_transform=axis.transData)
+    axis.add_collection(points, autolim=False)
+    return order, points
+
+
+def _points(colours: list[str], **where: Any) -> PathCollection:
+    """As Axes.scatter makes them, which takes longest to find limits: they are known here."""
     from matplotlib.collections import PathCollection
     from matplotlib.path import Path
     from matplotlib.transforms import IdentityTransform
 
-    colours = value_colours([label for label in labels if label != MIXED])
-    values = np.array(labels, dtype=np.str_)
-    others = ~np.isin(values, [*colours])
-    drawn = []
-    for name, chosen, colour in [
-        ("other or none", others, "#CCCCCC"),
-        *((label, values == label, colour) for label, colour in colours.items()),
-    ]:
-        if chosen.any():
-            # As Axes.scatter makes it, which takes longest to find limits: they are known here.
-            points = PathCollection(
-                [Path.circle(radius=0.5)],
-                [_AREA],
-                offsets=np.zeros((int(chosen.sum()), 2)),
-                offset_transform=axis.transData,
-                facecolors=colour,
-                edgecolors="white",
-                linewidths=0.3,
-                label=name,
-            )
-            points.set_transform(IdentityTransform())  # sizes are points, not data
-            axis.add_collection(points, autolim=False)
-            drawn.append((chosen, points))
-    return drawn
+    look: dict[str, Any] = {"facecolors": colours, "edgecolors": "white", "linewidths": 0.3}
+    points = PathCollection([Path.circle(radius=0.5)], [_AREA], **look, **where)
+    points.set_transform(IdentityTransform())  # sizes are points, not data
+    return points
 
 
-def _draw_legend(axis: Axes, drawn: Sequence[PathCollection], width: float) -> Legend:
+def _draw_legend(axis: Axes, cells: Mapping[str, tuple[str, np.ndarray]], width: float) -> Legend:
     """What the colours mean; the axis is `width` inches wide."""
     figure: Any = axis.get_figure(root=True)
     size, mark = 6.5, 0.35  # points; inches beside a name
-    told = [str(points.get_label()) for points in drawn]
-    widest = max(text_width(figure, name, size) for name in told)
+    widest = max(text_width(figure, name, size) for name in cells)
     columns = 2 if widest + mark <= width / 2 else 1
-    names = [shortened(figure, name, size, width / columns - mark) for name in told]
+    names = [shortened(figure, name, size, width / columns - mark) for name in cells]
     return axis.legend(
-        drawn,
+        [_points([colour]) for colour, _ in cells.values()],
         names,
         fontsize=size,
         ncols=columns,

@@ -77,7 +77,7 @@ class SharedDrawing:
         return self._bars
 
     @property
-    def legends(self) -> Sequence[Artist]:
+    def notes(self) -> Sequence[Artist]:
         """None."""
         return ()
 
