@@ -154,7 +154,9 @@ def _png(pixels: np.ndarray) -> bytes:
     """
     height, width, _ = pixels.shape
     lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each begins with 0: no filter
-    lines[:, 1:] = pixels.reshape(height, 3 * width)
+    to = lines[:, 1:].reshape(pixels.shape)
+    for colour in range(3):  # all three at once take three times as long
+        to[..., colour] = pixels[..., colour]
     head = pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits each of red, green and blue
     parts = ((b"IHDR", head), (b"IDAT", compress(lines.data, 2)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(

@@ -6,7 +6,7 @@ record to the next. They lie over the data, and under words that change.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MOST_FIGURES = 12
 """Three of each set of cells; some 3 MB each."""
-MOST_INKS = 16
-"""Of a figure; 200 kB each."""
+MOST_INKS = 4
+"""Of a frame and of each note, as they change; 1 MB at most, mostly less than 200 kB."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -67,25 +67,28 @@ class Ink:
     """A layer that is mostly empty, as what lies over the pixels below it."""
 
     places: np.ndarray
-    """int32 `[k]`, of pixels that are not empty."""
+    """int64 `[k]`, of pixels that are not empty."""
     colours: np.ndarray
-    """uint8 `[k, 3]`."""
-    cover: np.ndarray
-    """uint8 `[k, 1]`; 255: nothing below is seen."""
+    """fp32 `[k, 4]`, by the share that each covers."""
+    left: np.ndarray
+    """fp32 `[k, 1]`: the share of what is below that is seen."""
 
     @classmethod
     def of(cls, layer: np.ndarray) -> Ink:
         """That of `layer`, uint8 `[height, width, 4]`."""
         pixels = layer.reshape(-1, 4)
-        places = pixels[:, 3].nonzero()[0].astype(np.int32)
-        return cls(places, pixels[places, :3], pixels[places, 3:])
+        places = pixels[:, 3].nonzero()[0]
+        colours = pixels[places].astype(np.float32)
+        share = colours[:, 3:] / 255
+        colours[:, 3] = 255
+        return cls(places, colours * share + 0.5, 1 - share)  # a half: then numbers are cut
 
     def lay_over(self, layer: np.ndarray) -> None:
         """Change the opaque `layer`, uint8 `[height, width, 4]`, to what is seen then."""
-        pixels = layer.reshape(-1, 4)
-        below = pixels[self.places, :3].astype(np.int32)
-        change = (self.colours - below) * self.cover
-        pixels[self.places, :3] = below + (change + 127 + (change >> 31)) // 255
+        pixels = layer.view(np.uint32).reshape(-1)
+        below = pixels[self.places].view(np.uint8).reshape(-1, 4)
+        seen = (below * self.left + self.colours).astype(np.uint8)
+        pixels[self.places] = seen.view(np.uint32)[:, 0]
 
 
 class KeptDrawings:
@@ -108,15 +111,14 @@ class _Kept:
     def __init__(self, drawing: Drawing) -> None:
         self._drawing = drawing
         self._canvas: Any = drawing.figure.canvas
-        self._inks: OrderedDict[Hashable, Ink] = OrderedDict()
+        self._inks: dict[Artist | None, OrderedDict[Hashable, Ink]] = defaultdict(OrderedDict)
 
     def pixels(self, picture: SitePicture, title: str) -> np.ndarray:
         drawing = self._drawing
         frame, *notes = drawing.show(picture, title)
-        inks = [_latest(self._inks, (None, frame), self._frame, MOST_INKS)]
+        inks = [_latest(self._inks[None], frame, self._frame, MOST_INKS)]
         for note, state in zip(drawing.notes, notes, strict=True):
-            draw = partial(self._alone, note)
-            inks.append(_latest(self._inks, (note, state), draw, MOST_INKS))
+            inks.append(_latest(self._inks[note], state, partial(self._alone, note), MOST_INKS))
         self._draw(drawing.figure.patch, *drawing.data)
         layer = np.asarray(self._canvas.buffer_rgba())
         for ink in inks:
