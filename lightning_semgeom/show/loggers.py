@@ -7,6 +7,7 @@ are not related. A kind that is not known here gets the figures by `log_metrics`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,8 @@ def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None
 
 
 def _bind_to_wandb(run: Any, key: str, drawn: Drawn, step: int) -> None:
+    with suppress(ImportError):
+        import pandas  # noqa: F401 (W&B does when it logs a picture first: steps would wait)
     drawn.bind_to_wandb(run, key, step)
 
 
