@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
 
@@ -59,7 +60,13 @@ class SitePicture:
         """
         make_folder(path.parent)
         content = BytesIO()
-        np.savez_compressed(content, **{f.name: getattr(self, f.name) for f in fields(self)})
+        # A step waits for it: numbers, which hardly shrink, are not compressed.
+        with ZipFile(content, "w") as arrays:
+            for field in fields(self):
+                array, file = getattr(self, field.name), BytesIO()
+                np.lib.format.write_array(file, array, allow_pickle=False)
+                how = ZIP_DEFLATED if array.dtype.kind == "U" else ZIP_STORED
+                arrays.writestr(f"{field.name}.npy", file.getvalue(), how)
         write(path, content.getvalue())
 
     @classmethod
@@ -72,22 +79,31 @@ class SitePicture:
         """Runs of cells with one label: label and number of cells, in order."""
         return [(label, len([*run])) for label, run in groupby(self.labels[:, attribute].tolist())]
 
+    def unmixed(self) -> tuple[str, ...]:
+        """The attributes whose values no cell mixes."""
+        return tuple(self.attributes[self._whole()].tolist())
+
+    def _whole(self) -> list[int]:
+        return [a for a in range(self.labels.shape[1]) if MIXED not in self.labels[:, a]]
+
     def shared(self) -> Shared:
         """How alike rows are by the number of attributes they share, over all pairs of rows."""
-        whole = [a for a in range(self.labels.shape[1]) if MIXED not in self.labels[:, a]]
-        labels, found = self.labels[:, whole], self.rows > 0
-        same = (labels[:, None] == labels[None]) & (labels[:, None] != "")
-        number = same.sum(-1)
+        whole = self._whole()
+        number = np.zeros(self.gram.shape, dtype=np.int64)
+        for a in whole:
+            known, codes = np.unique(self.labels[:, a], return_inverse=True)
+            codes[known[codes] == ""] = -1  # shares nothing, not even with itself
+            number += (codes[:, None] == codes) & (codes >= 0)
         pairs = np.outer(self.rows, self.rows) - np.diag(self.rows)
         cosines = np.outer(self.rows, self.rows) * self.gram.astype(np.float64)
         cosines -= np.diag(self.rows)  # each row with itself
-        count = np.zeros(len(whole) + 1)
-        total = np.zeros(len(whole) + 1)
-        known = np.outer(found, found)
-        np.add.at(count, number[known], pairs[known])
-        np.add.at(total, number[known], cosines[known])
+        found = np.outer(self.rows > 0, self.rows > 0)
+        count, total = (
+            np.bincount(number[found], of_pairs[found], len(whole) + 1).astype(np.float64)
+            for of_pairs in (pairs, cosines)
+        )
         mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-        return Shared(tuple(self.attributes[whole].tolist()), mean, count)
+        return Shared(self.unmixed(), mean, count)
 
     def map(self) -> tuple[np.ndarray, np.ndarray]:
         """The two principal components of the unit vectors' cell means, rows as weights.

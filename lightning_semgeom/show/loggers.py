@@ -7,6 +7,7 @@ are not related. A kind that is not known here gets the figures by `log_metrics`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +43,12 @@ def log_figures(logger: Any, values: Mapping[str, float], step: int) -> None:
 def sender_beside(logger: Any) -> Sender | None:
     """What a thread beside the training does with each picture for `logger`, where it takes long.
 
-    That is to send it, where it goes to a server; for W&B to make its image, which is not sent yet.
+    That is to send it, where it goes to a server; for W&B to file it, where no row names it yet.
     The client is asked for here, by the thread that trains.
     """
     kind = kind_of(logger)
     if kind == "WandbLogger":
-        return lambda key, drawn, step: drawn.for_wandb
+        return partial(_bind_to_wandb, logger.experiment)
     if kind == "MLFlowLogger":
         return partial(_send_to_mlflow, logger.experiment, logger.run_id)
     if kind == "CometLogger":
@@ -116,6 +117,12 @@ def _send_to_tensorboard(logger: Any, key: str, drawn: Drawn, step: int) -> None
     image = {"height": height, "width": width, "colorspace": 3, "encoded_image_string": drawn.png}
     value = Summary.Value(tag=key, image=Summary.Image(**image))
     writer._get_file_writer().add_summary(Summary(value=[value]), step)
+
+
+def _bind_to_wandb(run: Any, key: str, drawn: Drawn, step: int) -> None:
+    with suppress(ImportError):
+        import pandas  # noqa: F401 (W&B does when it logs a picture first: steps would wait)
+    drawn.bind_to_wandb(run, key, step)
 
 
 def _send_to_mlflow(client: Any, run: str, key: str, drawn: Drawn, step: int) -> None:

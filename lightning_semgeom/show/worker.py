@@ -13,6 +13,7 @@ import threading
 import time
 from typing import IO
 
+from lightning_semgeom.show.plots.kept import KeptDrawings
 from lightning_semgeom.show.sheets import Sheet
 
 PROGRAM = f"import sys; sys.path[:] = sys.argv[1:]; from {__name__} import main; main()"
@@ -28,8 +29,9 @@ def main() -> None:
     # What prints, prints elsewhere: only pictures go where pictures are awaited.
     given, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    kept = KeptDrawings()
     while (sheet := _next(given)) is not None:
-        for key, found in sheet.drawn():
+        for key, found in sheet.drawn(kept):
             # A fault goes as words: an exception of a library cannot be read without it.
             told = f"{type(found).__name__}: {found}" if isinstance(found, Exception) else found
             pickle.dump((key, told), answers)

@@ -275,8 +275,9 @@ def test_at_least_one_site_is_drawn():
 
 DRAW = """
 import json, pickle, sys
-from lightning_semgeom.show.worker import main
-print(json.dumps([key for key, drawn in pickle.load(sys.stdin.buffer).drawn() if drawn.png]))
+from lightning_semgeom.show.worker import KeptDrawings, main
+drawn = pickle.load(sys.stdin.buffer).drawn(KeptDrawings())
+print(json.dumps([key for key, picture in drawn if picture.png]))
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
 

@@ -7,6 +7,8 @@ import json
 import math
 import re
 import struct
+import sys
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -25,7 +27,7 @@ from lightning.pytorch.loggers import (
 from torch.utils.data import DataLoader
 
 from lightning_semgeom import History, SemanticGeometry
-from lightning_semgeom.show.loggers import kind_of
+from lightning_semgeom.show.loggers import kind_of, sender_beside
 from tests import models
 
 KEYS = ("semgeom/gap", "semgeom_unembedding/z/colour", "semgeom_unembedding/asymmetry")
@@ -155,8 +157,15 @@ def wandb_run(tmp_path_factory):
     import wandb
 
     folder = tmp_path_factory.mktemp("wandb")
+    bind = wandb.Image.bind_to_run
+
+    def bind_beside(*arguments):
+        assert threading.current_thread().name == "semgeom pictures"
+        bind(*arguments)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_SILENT", "true")
+        patch.setattr(wandb.Image, "bind_to_run", bind_beside)  # the training waits for none
         logger = WandbLogger(project="test", save_dir=folder, offline=True)
         history = fit(folder, logger, alerts=True)
         settings = logger.experiment.settings
@@ -206,6 +215,28 @@ def test_wandb_has_a_row_of_scalars_of_each_capture_and_one_of_its_pictures(wand
             assert matplotlib.image.imread(files / row[key]["path"]).std() > 0.05
             of_step = PEAK if step == CONFIRMED else step
             assert row[key]["caption"].startswith(f"unembedding, step {of_step}")
+
+
+def test_what_wandb_imports_at_its_first_picture_is_imported_beside_if_it_is_there(monkeypatch):
+    asked, bound = [], []
+
+    class Finder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "pandas":
+                asked.append(name)
+                raise ModuleNotFoundError(name)
+
+    class Picture:
+        def bind_to_wandb(self, *arguments):
+            bound.append(arguments)
+
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    logger = type("WandbLogger", (), {"experiment": "the run"})()
+    sender_beside(logger)("semgeom_gram/a", Picture(), 7)
+    assert asked == ["pandas"]
+    assert bound == [("the run", "semgeom_gram/a", 7)]
 
 
 @pytest.mark.processes

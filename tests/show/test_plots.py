@@ -210,17 +210,15 @@ def test_the_map_shows_the_same_points_for_each_attribute_in_its_colours():
     picture = gram_picture()
     figure, axes = draw_map(picture, "unembedding")
     assert [axis.get_title() for axis in axes] == ["colour", "size"]
-    by_label = {points.get_label(): points for points in axes[0].collections}
-    assert [*by_label] == ["red", "blue"]
+    (points,) = axes[0].collections
     positions, _ = picture.map()
-    assert np.allclose(by_label["red"].get_offsets(), positions[:4])
-    assert [points.get_label() for points in axes[1].collections] == [
-        "other or none",
-        "big",
-        "small",
-    ]
-    colours = {mpl.colors.to_hex(p.get_facecolor()[0]).upper() for p in axes[0].collections}
-    assert colours == set(COLOURS[:2])
+    assert np.allclose(points.get_offsets(), positions)  # the red ones come first in the picture
+    found = [mpl.colors.to_hex(colour).upper() for colour in points.get_facecolor()]
+    assert found == [COLOURS[0]] * 4 + [COLOURS[1]] * 4
+    told = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in axes]
+    assert told == [["red", "blue"], ["other or none", "big", "small"]]
+    (points,) = axes[1].collections
+    assert np.allclose(points.get_offsets(), positions[[6, 7, 0, 1, 4, 5, 2, 3]])
     assert pixels(figure).shape[1] == 600
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +12,65 @@ from lightning_semgeom.show.plots.layout import box, fitted, shortened, text_wid
 from lightning_semgeom.show.plots.style import COLOURS, bare_figure
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _LINES = 26  # names that fit beside a Gram
 _NAMES = 8  # points
 _BAR = 1.1  # inches for the scale of colours, its numbers and its label
 _COLOUR_MAP = "RdBu_r"
+
+
+class GramDrawing:
+    """The Gram in the order of the first attribute, whose values are bands along its edges."""
+
+    def __init__(self, picture: SitePicture) -> None:
+        width, height = 6.0, 5.4
+        self.figure = bare_figure(width, height)
+        left = 0.55 + _name_width(self.figure, picture, 0.25 * width)
+        self._width, self._left = width, left
+        self._side = side = min(width - left - _BAR, height - 0.75)
+        first = (height - 0.35 - side) / 2
+        self.axis = box(self.figure, left, first, side, side)
+        self._image = _draw_cells(self.axis, picture, "", 10, side)
+        _name_bands(self.axis, picture, side, 0.25 * width)
+        self._scale = _draw_scale(self.figure, left + side + 0.15, first, side)
+        name, size = fitted(self.figure, str(picture.attributes[0]), 10, side)
+        self.axis.set_ylabel(name, fontsize=size)
+
+    @staticmethod
+    def layout(picture: SitePicture) -> Hashable:
+        """The cells' labels."""
+        return len(picture.gram), str(picture.attributes[0]), tuple(picture.bands())
+
+    def show(self, picture: SitePicture, title: str) -> Sequence[Hashable]:
+        """Put in the cosines, the title, and what a pixel is."""
+        figure, width, left, side = self.figure, self._width, self._left, self._side
+        self._image.set_data(_cells(picture))
+        words, size = fitted(figure, title, 10, width - 0.2)
+        # A long title stands in the middle of the figure, not of the Gram.
+        beside = min(left + side / 2, width - left - side / 2)
+        is_long = text_width(figure, words, size) > 2 * beside - 0.2
+        place = (width / 2 - left) / side if is_long else 0.5
+        self.axis.title.set(text=words, fontsize=size, x=place)
+        return None, _name_scale(self._scale, picture, side)
+
+    @property
+    def data(self) -> Sequence[Artist]:
+        """The cells."""
+        return [self._image]
+
+    @property
+    def notes(self) -> Sequence[Artist]:
+        """What a pixel is."""
+        return [self._scale.yaxis.label]
+
+    @property
+    def words(self) -> Sequence[Artist]:
+        """The title."""
+        return [self.axis.title]
 
 
 def draw_gram(
@@ -34,23 +86,9 @@ def draw_gram(
     if axis is not None:
         _draw_cells(axis, picture, title, 10)
         return _figure(axis), axis
-    width, height = 6.0, 5.4
-    figure = bare_figure(width, height)
-    left = 0.55 + _name_width(figure, picture, 0.25 * width)
-    side = min(width - left - _BAR, height - 0.75)
-    first = (height - 0.35 - side) / 2
-    axis = box(figure, left, first, side, side)
-    words, size = fitted(figure, title, 10, width - 0.2)
-    _draw_cells(axis, picture, words, size, side)
-    # A long title stands in the middle of the figure, not of the Gram.
-    beside = min(left + side / 2, width - left - side / 2)
-    if text_width(figure, words, size) > 2 * beside - 0.2:
-        axis.title.set_x((width / 2 - left) / side)
-    _name_bands(axis, picture, side, 0.25 * width)
-    _draw_scale(figure, _entry(picture), left + side + 0.15, first, side)
-    name, size = fitted(figure, str(picture.attributes[0]), 10, side)
-    axis.set_ylabel(name, fontsize=size)
-    return figure, axis
+    drawing = GramDrawing(picture)
+    drawing.show(picture, title)
+    return drawing.figure, drawing.axis
 
 
 def gram_row(panels: Sequence[tuple[str, SitePicture]]) -> Figure:
@@ -74,25 +112,30 @@ def gram_row(panels: Sequence[tuple[str, SitePicture]]) -> Figure:
     if panels:
         _name_bands(axes[0], panels[0][1], side, 1.6)
         right = left + number * side + (number - 1) * gap
-        _draw_scale(figure, _entry(panels[0][1]), right + 0.15, first, side)
+        _name_scale(_draw_scale(figure, right + 0.15, first, side), panels[0][1], side)
     return figure
 
 
 def _draw_cells(
     axis: Axes, picture: SitePicture, title: str, size: float, side: float = 3.0
-) -> None:
+) -> AxesImage:
     """Cells, title and bands of a Gram that is `side` inches wide."""
-    gram = picture.gram if picture.gram.size else np.full((1, 1), np.nan)
-    axis.imshow(gram, cmap=_COLOUR_MAP, vmin=-1, vmax=1, interpolation="nearest")
+    gram = _cells(picture)
+    image = axis.imshow(gram, cmap=_COLOUR_MAP, vmin=-1, vmax=1, interpolation="nearest")
     axis.set_title(
         title, fontsize=size, y=1, pad=_band_width(len(gram)) * side / len(gram) * 72 + 5
     )
     axis.set_xticks([])
     axis.set_yticks([])
     _draw_bands(axis, picture.bands())
+    return image
 
 
-def _draw_scale(figure: Figure, label: str, left: float, bottom: float, height: float) -> None:
+def _cells(picture: SitePicture) -> np.ndarray:
+    return picture.gram if picture.gram.size else np.full((1, 1), np.nan)
+
+
+def _draw_scale(figure: Figure, left: float, bottom: float, height: float) -> Axes:
     """What colours mean, beside Grams, in a quarter of the time of `Figure.colorbar`."""
     axis = box(figure, left, bottom, 0.18, height)
     shades = np.linspace(-1, 1, 256)[:, None]
@@ -102,13 +145,16 @@ def _draw_scale(figure: Figure, label: str, left: float, bottom: float, height: 
     axis.yaxis.tick_right()
     axis.yaxis.set_label_position("right")
     axis.set_yticks([-1, -0.5, 0, 0.5, 1])
-    words, size = fitted(figure, label, 10, height)
-    axis.set_ylabel(words, fontsize=size)
+    return axis
 
 
-def _entry(picture: SitePicture) -> str:
-    """What a pixel is, in words."""
-    return "cosine" if (picture.rows <= 1).all() else f"mean cosine ({picture.rows.sum()} rows)"
+def _name_scale(scale: Axes, picture: SitePicture, height: float) -> str:
+    """Write beside it what a pixel is; what that was."""
+    is_one_row = (picture.rows <= 1).all()
+    entry = "cosine" if is_one_row else f"mean cosine ({picture.rows.sum()} rows)"
+    words, size = fitted(_figure(scale), entry, 10, height)
+    scale.set_ylabel(words, fontsize=size)
+    return entry
 
 
 def _draw_bands(axis: Axes, bands: Sequence[tuple[str, int]]) -> None:

@@ -6,6 +6,7 @@ A layout engine draws a picture three times over to find that out; here it follo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -64,12 +65,20 @@ def box(figure: Figure, left: float, bottom: float, width: float, height: float)
 
 def text_width(figure: Figure, text: str, size: float) -> float:
     """How wide a line of `text` is, in inches; `size` in points."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    return _width(text, size, figure.dpi, findfont(FontProperties(size=size)))
+
+
+@lru_cache(maxsize=1024)
+def _width(text: str, size: float, dpi: float, font: str) -> float:
+    from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
 
-    canvas: Any = figure.canvas
-    font, renderer = FontProperties(size=size), canvas.get_renderer()
-    width: float = renderer.get_text_width_height_descent(text, font, ismath=False)[0]
-    return width / figure.dpi
+    renderer: Any = RendererAgg(1, 1, dpi)  # type: ignore[no-untyped-call]
+    found = FontProperties(size=size, fname=font)
+    width: float = renderer.get_text_width_height_descent(text, found, ismath=False)[0]
+    return width / dpi
 
 
 def fitted(figure: Figure, text: str, size: float, room: float) -> tuple[str, float]:
