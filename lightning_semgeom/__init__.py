@@ -32,6 +32,7 @@ __all__ = [
     "directions",
     "neural_collapse",
     "partial_gap",
+    "probe_from",
     "snapshot",
     "spectrum",
     "steer",
@@ -40,6 +41,7 @@ __all__ = [
 if TYPE_CHECKING:
     from lightning_semgeom.attributes.table import AttributeTable
     from lightning_semgeom.callback import SemanticGeometry
+    from lightning_semgeom.capture.windows import probe_from
     from lightning_semgeom.checkpoints.analysis import analyze
     from lightning_semgeom.geometry.collapse import neural_collapse
     from lightning_semgeom.geometry.concepts import Concepts, concepts
@@ -85,6 +87,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "directions": "geometry.directions",
         "neural_collapse": "geometry.collapse",
         "partial_gap": "geometry.partial",
+        "probe_from": "capture.windows",
         "snapshot": "look",
         "spectrum": "geometry.spectrum",
         "steer": "training.steering",

@@ -9,6 +9,7 @@ import torch
 
 import lightning_semgeom
 from tests import models
+from tests.attributes import vocabularies
 
 TABLE, ROWS = models.table(), torch.randn(12, 8)
 CODES = {"rows": ROWS, "codes": TABLE.codes, "num_values": TABLE.num_values}
@@ -30,6 +31,11 @@ FITTING = {
     "directions": {"rows": ROWS, "table": TABLE},
     "neural_collapse": {"rows": ROWS, "labels": torch.arange(12) % 3, "num_classes": 3},
     "partial_gap": CODES,
+    "probe_from": {
+        "texts": vocabularies.LINES,
+        "tokenizer": vocabularies.byte_level(),
+        "table": TABLE,
+    },
     "snapshot": {"model": models.TinyModel(), "attributes": TABLE},
     "spectrum": {"rows": ROWS},
 }
@@ -66,6 +72,8 @@ TAKES = {
     "Mapping[str, int]": {"dict"},
     "Mapping[str, History | Sequence[History]]": set(),
     "Iterable[Any]": {"list", "words"},
+    "Iterable[str]": {"words"},
+    "Any": set(),
 }
 ARGUMENTS = [
     (name, argument)

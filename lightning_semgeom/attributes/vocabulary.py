@@ -7,7 +7,8 @@ Byte-level BPE, SentencePiece and WordPiece each write the space before a word i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -139,14 +140,39 @@ def _word_text(token: str) -> str | None:
     return token.removeprefix(_CONTINUED) if continued else f" {token}"
 
 
+def encoder_of(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
+    """What turns texts into ids, without special tokens, and whole: neither cut nor padded.
+
+    Raises:
+        TypeError: if `tokenizer` is none of `tokenizers` or of `transformers`.
+    """
+    _added_tokens(tokenizer)
+    return _encoder(tokenizer)
+
+
 def _encoder(tokenizer: Any) -> Callable[[list[str]], list[list[int]]]:
     def encode(texts: list[str]) -> list[list[int]]:
         if not hasattr(tokenizer, "encode_batch"):
-            ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+            # Said without `verbose`: a text is longer than what the model takes.
+            told: Any = tokenizer(texts, add_special_tokens=False, verbose=False)
+            ids: list[list[int]] = told["input_ids"]
             return ids
-        return [
-            [id_ for id_, is_text in zip(one.ids, one.attention_mask, strict=True) if is_text]
-            for one in tokenizer.encode_batch(texts, add_special_tokens=False)
-        ]
+        with _whole(tokenizer):
+            return [one.ids for one in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
     return encode
+
+
+@contextmanager
+def _whole(tokenizer: Any) -> Iterator[None]:
+    """Have a tokenizer cut and pad nothing; after it, it is as it was."""
+    truncation, padding = tokenizer.truncation, tokenizer.padding
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    try:
+        yield
+    finally:
+        if truncation is not None:
+            tokenizer.enable_truncation(**truncation)
+        if padding is not None:
+            tokenizer.enable_padding(**padding)

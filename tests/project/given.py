@@ -64,7 +64,8 @@ class MyModel(models.TinyModel):
         self.inner = name
 
     def forward(self, batch):
-        return self.lm_head(self.get_submodule(self.inner)(batch["x"]))
+        tokens = batch["input_ids"] if "input_ids" in batch else batch["x"]
+        return self.lm_head(self.get_submodule(self.inner)(tokens))
 
 
 def run_of_whole_models():
@@ -77,10 +78,18 @@ def run_of_whole_models():
 
 
 def model_and_probe():
-    """A model with `model.layers`, and what it is trained on and looked at with."""
-    loader, fixed = models.batches(60), models.batches(2, seed=1)
+    """A model with `model.layers`, what it is trained on and looked at with, and texts."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+
+    words = (ANIMALS + PLANTS)[: models.TOKENS]
+    tokenizer = Tokenizer(WordLevel({word: k for k, word in enumerate(words)}, unk_token="ant"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
     return {
-        "table": models.table(), "model": MyModel("model"), "loader": loader, "fixed_loader": fixed
+        "table": models.table(), "model": MyModel("model"), "loader": models.batches(60),
+        "fixed_loader": models.batches(2, seed=1), "tokenizer": tokenizer,
+        "texts": [" ".join(words)] * 4,
     }  # fmt: skip
 
 

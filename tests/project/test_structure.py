@@ -21,7 +21,7 @@ KNOWS = {
     "attributes": {"extras"},
     "geometry": {"kinds"},
     "record": {"faults", "kinds", "stores", "extras"},
-    "capture": {"faults", "attributes", "geometry"},
+    "capture": {"faults", "kinds", "attributes", "geometry"},
     "measure": {"faults", "attributes", "geometry", "capture", "record"},
     "show": {"faults", "kinds", "record", "stores", "extras"},
     "checkpoints": {
