@@ -77,6 +77,54 @@ def partial_gap(rows, codes, a, center=True):
     return total / weights if weights else math.nan
 
 
+def strata_of(codes, kept, a):
+    """The places in `kept` of rows that agree on all but `a`, those that it labels."""
+    strata = {}
+    for place, i in enumerate(kept):
+        others = list(map(int, codes[i]))
+        if others.pop(a) >= 0:
+            strata.setdefault(tuple(others), []).append(place)
+    return list(strata.values())
+
+
+def all_partial_gaps(rows, codes, a, center=True):
+    """The partial gap of each way to hand out the same labels within strata, as lists of them."""
+    _, kept = unit_rows(rows, center)
+    strata = strata_of(codes, kept, a)
+    handed = [itertools.permutations([codes[kept[p]][a] for p in own]) for own in strata]
+    for labels in itertools.product(*handed):
+        changed = [list(map(int, row)) for row in codes]
+        for own, new in zip(strata, labels, strict=True):
+            for place, label in zip(own, new, strict=True):
+                changed[kept[place]][a] = int(label)
+        yield partial_gap(rows, changed, a, center)
+
+
+def drawn_partial_gaps(rows, codes, a, draws, seed, center=True):
+    """The partial gap, and that of `draws` random ways to hand out labels within strata."""
+    units, kept = unit_rows(rows, center)
+    generator = np.random.default_rng(seed)
+    total, weights = np.zeros(draws + 1), 0.0
+    for own in strata_of(codes, kept, a):
+        labels = np.array([int(codes[kept[p]][a]) for p in own])
+        gram = units[own] @ units[own].T
+        np.fill_diagonal(gram, 0.0)
+        same = float((labels[:, None] == labels).sum() - len(own))
+        different = len(own) * (len(own) - 1) - same
+        if not (same and different):
+            continue
+        tiled = generator.permuted(np.tile(labels, (draws, 1)), axis=1)
+        permuted = np.concatenate([labels[None], tiled])
+        alike = np.zeros(draws + 1)
+        for value in set(labels.tolist()):
+            has_it = (permuted == value).astype(np.float64)
+            alike += np.einsum("di,di->d", has_it @ gram, has_it)
+        weight = same * different / (same + different)
+        total += weight * (alike / same - (gram.sum() - alike) / different)
+        weights += weight
+    return total[0] / weights, total[1:] / weights
+
+
 def same_value_total(gram, codes):
     """Sum of the off-diagonal entries of `gram` where both rows have the same code."""
     same = codes[:, None] == codes[None, :]

@@ -9,6 +9,7 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from lightning_semgeom.geometry.order import stable_order
 
@@ -35,6 +36,10 @@ class Bags:
         starts = [part.starts[:-1] + first for part, first in zip(parts, before, strict=False)]
         end = starts[0].new_tensor(before[-1:])
         return cls(torch.cat([part.order for part in parts]), torch.cat([*starts, end]))
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sums of the rows of `values` by bag; in order, so that they are always the same."""
+        return embedding_bag(self.order, values, self.starts, mode="sum", include_last_offset=True)
 
     def __len__(self) -> int:
         """How many bags there are."""

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import check_rows
+from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.moved import sent
 from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.quick import sums_of
+from lightning_semgeom.geometry.relabelled import z_within_strata
 from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def strata_squares(sums: Tensor, strata: Sequence[Bags]) -> Tensor:
     """||S_c||^2 of the strata of all attributes, fp64, from S_k `[m, d]`."""
     if not strata:
         return sums.new_zeros(0)
-    return torch.cat([_added_up(sums, bags).square().sum(1) for bags in strata])
+    return torch.cat([bags.sums(sums).square().sum(1) for bags in strata])
 
 
 def partial_gap_of(
@@ -115,7 +116,7 @@ def partial_gap_of(
     if not strata:
         return of_strata
     known = torch.stack([counts, counts.square(), squares], dim=1)
-    added_up = torch.cat([_added_up(known.flatten(1), bags) for bags in strata])
+    added_up = torch.cat([bags.sums(known.flatten(1)) for bags in strata])
     n_c, n_k_squared, squared_apart = added_up.view(-1, *known.shape[1:]).unbind(1)
     same, different = n_k_squared - n_c, n_c.square() - n_k_squared  # ordered pairs
     gaps = (squared_apart - n_c) / same - (of_strata - squared_apart) / different
@@ -128,9 +129,25 @@ def partial_gap_of(
     return found[:, 0] / found[:, 1]
 
 
-def _added_up(values: Tensor, bags: Bags) -> Tensor:
-    """The sums of the rows of `values` in each bag; in order, so that they are always the same."""
-    return embedding_bag(bags.order, values, bags.starts, mode="sum", include_last_offset=True)
+@overload
+def partial_gap(
+    rows: Tensor,
+    codes: Tensor | AttributeTable,
+    num_values: Sequence[int] | None = None,
+    center: bool = True,
+    null: Literal[False] = False,
+) -> Tensor: ...
+
+
+@overload
+def partial_gap(
+    rows: Tensor,
+    codes: Tensor | AttributeTable,
+    num_values: Sequence[int] | None = None,
+    center: bool = True,
+    *,
+    null: Literal[True],
+) -> dict[str, Tensor]: ...
 
 
 @checked_kinds
@@ -139,7 +156,8 @@ def partial_gap(
     codes: Tensor | AttributeTable,
     num_values: Sequence[int] | None = None,
     center: bool = True,
-) -> Tensor:
+    null: bool = False,
+) -> Tensor | dict[str, Tensor]:
     """The gap of each attribute among pairs of rows that agree on all other attributes.
 
     Each stratum, the rows with the same values of all others (not labelled is a value here), has
@@ -149,16 +167,27 @@ def partial_gap(
     studies of disease" (1959): what sets whole strata apart cancels. With one attribute it is the
     gap of `attribute_similarity`.
 
+    `partial_z` is that figure against relabelling within strata: the labels of an attribute are
+    permuted among the rows of each stratum alone. With these weights the sum of the weighted
+    differences is sum_c (T_c - E T_c), T_c the sum of the cosines of pairs with the same value; its
+    mean is 0 and, as strata are permuted independently, its variance the sum of those of T_c, which
+    are exact (Mantel, "The detection of disease clustering and a generalized regression approach",
+    1967). Nothing is drawn. With one attribute it is the z of `attribute_similarity`.
+
     Args:
         rows: `[n, d]`, any floating point dtype; zero and not finite ones are left out.
         codes: int64 `[n, A]`: the value of each row, -1 where it is not labelled; or a table, whose
             row i is row i of `rows`: rows past its end are padding and left out.
         num_values: number of values of each attribute; a table knows them.
         center: whether to subtract the mean of the valid rows first.
+        null: whether to give `partial_z` as well. It takes a product as large as `rows.T @ rows`
+            for each attribute, or a smaller one where strata are small, and room for one [d, d]
+            matrix.
 
     Returns:
         fp64 `[A]`; NaN where no stratum has both kinds of pairs, and for all attributes where more
-        than 1024 joint values occur.
+        than 1024 joint values occur. With `null` a dict of two such tensors, `partial_gap` and
+        `partial_z`; the latter is NaN too where all relabellings are alike.
 
     Raises:
         ValueError: if a shape, a dtype or a code does not fit.
@@ -170,15 +199,25 @@ def partial_gap(
         >>> gaps = partial_gap(rows, torch.tensor([colour, kind]).T, [2, 2])
         >>> [round(abs(gap), 5) for gap in gaps.tolist()]
         [0.0, 2.0]
+        >>> rows = torch.eye(8)[[0, 0, 1, 2, 1, 2, 2, 2]]  # something of it
+        >>> found = partial_gap(rows, torch.tensor([colour, kind]).T, [2, 2], null=True)
+        >>> round(float(found["partial_z"][0]), 3)
+        2.256
     """
     check_rows(rows)
     rows, codes, num_values = labelled(rows, codes, num_values)
     check_codes(codes, num_values)
     joint = joint_values(codes)
     if joint is None:
-        return torch.full((len(num_values),), torch.nan, dtype=torch.float64)
+        none = torch.full((len(num_values),), torch.nan, dtype=torch.float64)
+        return {"partial_gap": none, "partial_z": none.clone()} if null else none
     plan = CodePlan(joint.of_row[:, None], [len(joint.codes)])
     sums = sums_of(rows, plan, center, second=False)
     squares = sums.value_sums.square().sum(1)
     of_strata = strata_squares(sums.value_sums, joint.strata)
-    return partial_gap_of(sums.value_counts, squares, of_strata, joint.strata)
+    gap = partial_gap_of(sums.value_counts, squares, of_strata, joint.strata)
+    if not null:
+        return gap
+    mean = mean_sums(rows).mean if center else None
+    z = z_within_strata(rows, mean, joint.of_row, joint.strata)
+    return {"partial_gap": gap, "partial_z": z}

@@ -19,6 +19,7 @@ from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.moved import sent
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
+from lightning_semgeom.geometry.relabelled import relabelled
 from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.kinds import checked_kinds
 
@@ -72,11 +73,12 @@ def similarity_of(squares: Squares, num_values: Sequence[int]) -> dict[str, Tens
     squared = squares.of_all
     within = _ratio(same, sum_a)
     between = _ratio(squared - squared_apart, n * n - n_squared)
+    null = relabelled(cubes_a, sum_a, same, n, squared, squares.second, squares.along)
     return {
         "within": within,
         "between": between,
         "gap": within - between,
-        "z": _z(cubes_a, sum_a, same, n, squared, squares.second, squares.along),
+        "z": torch.where(null.defined, null.centred / null.variance.sqrt(), torch.nan),
         "strength": _strength(explained - squared / n, values, n, squared),
         "within_value": _ratio(same_g, pairs_g),
     }
@@ -117,46 +119,6 @@ def _strength(explained: Tensor, values: Tensor, n: Tensor, squared: Tensor) -> 
     # Without any spread the energy is rounding; with one row a value nothing is left to explain.
     defined = (n > 1) & (chance < 1) & (energy > 1e-9 * n)
     return torch.where(defined, figure, torch.nan)
-
-
-def _z(
-    cubes_a: Tensor,
-    sum_a: Tensor,
-    same: Tensor,
-    n: Tensor,
-    squared: Tensor,
-    m2_c: Tensor,
-    m3_c: Tensor,
-) -> Tensor:
-    """Standardise `same` = sum of G where A is 1 under uniform relabelling (Mantel 1967).
-
-    A constant added to all entries of G or of A moves the statistic and its mean alike, so both are
-    taken with mean zero: then the mean of the statistic is 0, and its variance has no difference of
-    large numbers, which would drown the signal where all rows point the same way.
-
-    All are `[A, ...]`: sums of n_g (n_g - 1)^2 and of n_g (n_g - 1); `same`; n; ||S||^2; ||C||^2;
-    S.CS.
-    """
-    pairs = n * (n - 1)
-    sum_g = squared - n
-    # sum of squared entries (m2) and of squared row sums (m3) of both matrices, then of mean zero
-    m2_g = m2_c - n - sum_g.square() / pairs
-    m3_g = m3_c - 2 * squared + n - sum_g.square() / n
-    m2_a = sum_a - sum_a.square() / pairs
-    m3_a = cubes_a - sum_a.square() / n
-    variance = 2 * m2_g * m2_a / pairs
-    triples = pairs * (n - 2)  # 0 where n is too small for so many different rows
-    variance = variance + _share(4 * (m3_g - m2_g) * (m3_a - m2_a), triples)
-    fours = triples * (n - 3)
-    variance = variance + _share((2 * m2_g - 4 * m3_g) * (2 * m2_a - 4 * m3_a), fours)
-    centred = same - sum_g * sum_a / pairs
-    # Below this the spread over relabellings is rounding: there is none, or only one relabelling.
-    defined = (n > 1) & (variance > 1e-9 * m2_g.abs() * m2_a / pairs) & (m2_g > 1e-9 * n)
-    return torch.where(defined, centred / variance.sqrt(), torch.nan)
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    return torch.where(whole > 0, part / whole, 0.0)
 
 
 @checked_kinds

@@ -115,6 +115,140 @@ def test_joint_values_of_many_attributes_do_not_overflow():
     assert torch.equal(joint.of_row[:50], joint.of_row[50:])
 
 
+def tiny(seed):
+    """Two strata of three and four rows for the first attribute, and what is left out."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(10, 3, generator=generator, dtype=torch.float64)
+    first = torch.tensor([0, 0, 1, 0, 1, 1, 2, -1, 0, 1])
+    x[8] = 0
+    return x, torch.stack([first, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1, 1, 2])], dim=1)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_z_is_exact_over_all_relabellings_within_strata(seed, center):
+    x, codes = tiny(seed)
+    found = partial_gap(x, codes, [3, 3], center, null=True)
+    drawn = [*oracles.all_partial_gaps(x.numpy(), codes.tolist(), 0, center)]
+    assert len(drawn) == math.factorial(3) * math.factorial(4)
+    observed = oracles.partial_gap(x.numpy(), codes.tolist(), 0, center)
+    assert sum(drawn) / len(drawn) == pytest.approx(0, abs=1e-12)
+    deviation = math.sqrt(sum(gap**2 for gap in drawn) / len(drawn))
+    assert float(found["partial_z"][0]) == pytest.approx(observed / deviation, rel=1e-9)
+    assert float(found["partial_gap"][0]) == pytest.approx(observed, rel=1e-9)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(150, 40), (400, 4)])
+@pytest.mark.parametrize("labelled", [0.8, 1.0])
+def test_z_is_that_of_20000_random_relabellings_within_strata(rows, width, labelled):
+    x, codes = made(4, rows, width, labelled=labelled)
+    found = partial_gap(x, codes, [2, 3, 4], null=True)
+    for a in range(3):
+        gap, drawn = oracles.drawn_partial_gaps(x.numpy(), codes.tolist(), a, 20_000, a)
+        assert float(found["partial_gap"][a]) == pytest.approx(gap, abs=1e-9)
+        # Sampling: the mean to sd / 141, the sd itself to about 0.7 %.
+        assert abs(drawn.mean()) < 4 * drawn.std() / math.sqrt(len(drawn))
+        assert float(found["partial_z"][a]) == pytest.approx(gap / drawn.std(), rel=0.03)
+
+
+def test_an_attribute_that_only_goes_along_has_a_large_z_and_a_small_one_within_strata():
+    generator = torch.Generator().manual_seed(0)
+    kind = torch.arange(200) % 2
+    colour = torch.where(torch.rand(200, generator=generator) < 0.85, kind, 1 - kind)
+    rows = torch.randn(200, 16, generator=generator) + 3 * kind[:, None]
+    codes = torch.stack([colour, kind], dim=1)
+    z = partial_gap(rows, codes, [2, 2], null=True)["partial_z"]
+    assert attribute_similarity(rows, codes, [2, 2])["z"][0] > 10
+    assert abs(z[0]) < 3
+    assert z[1] > 10
+
+
+def test_z_within_strata_of_shuffled_labels_is_standard_on_average():
+    x, codes = made(6, rows=90, labelled=1.0)
+    generator, drawn = torch.Generator().manual_seed(1), []
+    for _ in range(300):
+        other = codes.clone()
+        other[:, 0] = codes[torch.randperm(90, generator=generator), 0]
+        drawn.append(partial_gap(x, other, [2, 3, 4], null=True)["partial_z"][0])
+    drawn = torch.stack(drawn)
+    assert abs(float(drawn.mean())) < 0.2
+    assert 0.85 < float(drawn.std()) < 1.15
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize(("rows", "width"), [(30, 50), (90, 6)])
+def test_with_one_attribute_its_z_is_the_z(rows, width, center):
+    x, codes = made(1, rows, width, values=(4,))
+    expected = attribute_similarity(x, codes, [4], center)["z"].tolist()
+    found = partial_gap(x, codes, [4], center, null=True)["partial_z"]
+    assert found.tolist() == pytest.approx(expected, rel=1e-9)
+    narrow = partial_gap(x.float(), codes, [4], center, null=True)["partial_z"]
+    assert narrow.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3))
+def test_order_scale_rotation_and_names_of_values_change_no_z(seed, scale):
+    x, codes = made(seed, rows=60)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(x), generator=generator)
+    rotation = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+    renamed = codes.clone()
+    renamed[:, 2] = torch.where(codes[:, 2] >= 0, 3 - codes[:, 2], -1)
+    expected = partial_gap(x, codes, [2, 3, 4], null=True)["partial_z"]
+    for rows, of_rows in (
+        (x[order], codes[order]),
+        (scale * x, codes),
+        (x @ rotation, codes),
+        (x, renamed),
+    ):
+        other = partial_gap(rows, of_rows, [2, 3, 4], null=True)["partial_z"]
+        assert torch.allclose(other, expected, rtol=1e-6, equal_nan=True)
+    turned = partial_gap(x, codes.flip(1), [4, 3, 2], null=True)["partial_z"].flip(0)
+    assert torch.allclose(turned, expected, rtol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("width", [6, 60])
+def test_parts_of_a_large_stratum_add_up(monkeypatch, width):
+    x, codes = made(7, 200, width)
+    x[3], x[5, 1] = 0, math.nan
+    expected = partial_gap(x, codes, [2, 3, 4], null=True)["partial_z"]
+    monkeypatch.setattr("lightning_semgeom.geometry.relabelled._ROWS_AT_ONCE", 7)
+    found = partial_gap(x, codes, [2, 3, 4], null=True)["partial_z"]
+    assert torch.allclose(found, expected, rtol=1e-10)
+    valid = torch.isfinite(x).all(1) & (x != 0).any(1)
+    alone = partial_gap(x[valid], codes[valid], [2, 3, 4], null=True)["partial_z"]
+    assert torch.allclose(alone, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_z_is_not_defined_where_all_relabellings_are_alike(dtype):
+    kind, colour = torch.arange(40) % 4, torch.arange(40) // 4 % 2
+    centres = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    codes = torch.stack([colour, kind], dim=1)
+    found = partial_gap(centres[kind], codes, [2, 4], null=True)  # alike within each kind
+    assert float(found["partial_gap"][0]) == pytest.approx(0, abs=1e-6)
+    assert found["partial_z"][0].isnan()
+    assert found["partial_z"][1] > 3
+    single = torch.cartesian_prod(torch.arange(2), torch.arange(4), torch.arange(8))
+    x = torch.randn(64, 3, dtype=dtype)
+    assert partial_gap(x, single, [2, 4, 8], null=True)["partial_z"].isnan().all()
+    assert partial_gap(x[:0], single[:0], [2, 4, 8], null=True)["partial_z"].isnan().all()
+    assert partial_gap(x, single[:, :0], [], null=True)["partial_z"].shape == (0,)
+    count = MAX_JOINT_VALUES + 1
+    many = torch.stack([torch.arange(count), torch.arange(count) % 2], dim=1)
+    none = partial_gap(torch.randn(count, 3), many, [count, 2], null=True)
+    assert {*none} == {"partial_gap", "partial_z"}
+    assert all(figure.isnan().all() for figure in none.values())
+
+
+def test_the_gap_is_the_same_tensor_with_the_null_and_without():
+    x, codes = made(8)
+    gap = partial_gap(x, codes, [2, 3, 4])
+    assert isinstance(gap, torch.Tensor)
+    assert torch.equal(partial_gap(x, codes, [2, 3, 4], null=True)["partial_gap"], gap)
+
+
 def test_a_record_has_it():
     x, codes = made(3, rows=80)
     names, values = ("a", "b", "c"), (("0", "1"), ("0", "1", "2"), ("0", "1", "2", "3"))
