@@ -80,9 +80,13 @@ class Values:
 
     def within(self, tokens: NDArray[np.int32]) -> Numbers:
         """How often each value is met where all of `tokens` are labels, int64 `[V]`."""
-        rows = np.minimum(tokens, len(self._labelled) - 1)
-        counts = np.minimum(np.bincount(rows, minlength=len(self._labelled)), self._per_token)
-        return self._added_up(np.arange(len(counts)), counts)
+        counts = np.zeros(len(self._labelled), dtype=np.int64)
+        for first in range(
+            0, len(tokens), _ENTRIES
+        ):  # a copy of all of them would be twice as wide
+            rows = self._rows(tokens[first : first + _ENTRIES])
+            counts += np.bincount(rows, minlength=len(counts))
+        return self._added_up(np.arange(len(counts)), np.minimum(counts, self._per_token))
 
     def ask(self, asked: Numbers) -> None:
         """Say how often each value is to be met, int64 `[V]`."""
@@ -112,7 +116,7 @@ class Values:
         self.met = self.met + self._added_up(tokens, after - before)
         self.ask(self._asked)
 
-    def _rows(self, labels: Numbers) -> Numbers:
+    def _rows(self, labels: Numbers | NDArray[np.int32]) -> Numbers:
         outside = len(self._labelled) - 1
         return np.where(labels < 0, outside, np.minimum(labels, outside))
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import sums_device, unit_blocks
+from lightning_semgeom.geometry.symmetric import add_product, fill_below
 
 _ROWS_AT_ONCE = 1 << 12
 
@@ -145,12 +146,13 @@ def _sums_of(rows: Tensor, own: Tensor, values: Tensor, mean: Tensor | None) -> 
             if few:
                 kept.append(unit.clone())  # the next block overwrites it
             else:
-                second.addmm_(unit.T, unit)
+                add_product(second, unit)
     total = sums.sum(0)
     if few:
         units = torch.cat(kept)
         squares, along = (units @ units.T).square().sum(), (units @ total).square().sum()
     else:
+        fill_below(second)
         squares, along = second.square().sum(), total @ second @ total
     n, pairs = counts.sum(), counts * (counts - 1)
     same, squared = sums.square().sum() - n, total @ total
