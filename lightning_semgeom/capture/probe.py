@@ -20,6 +20,7 @@ from lightning_semgeom.capture.activations import HiddenCapture, HiddenRows
 from lightning_semgeom.capture.calls import Calls
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.capture.ranks import Ranks
+from lightning_semgeom.capture.windows import TableProbe
 from lightning_semgeom.faults import attempted
 
 Found = dict[str, HiddenRows | Exception]
@@ -35,6 +36,9 @@ class Probe:
         reader: how a batch's labels are found.
         limit: most rows of a site, over all processes.
         ranks: this process among the others.
+
+    Raises:
+        ValueError: if batches of `probe_from` were made for other use.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Probe:
         limit: int,
         ranks: Ranks,
     ) -> None:
+        _check_use(batches, reader, limit)
         self._source = batches
         self._kept: list[Any] | None = None
         self._hidden = hidden
@@ -111,8 +116,10 @@ def read_batches(batches: Iterable[Any], reader: LabelReader, limit: int) -> lis
     Random generators are afterwards as they were.
 
     Raises:
-        ValueError: if a batch has no labels that can be read, or there is none at all.
+        ValueError: if a batch has no labels that can be read, or there is none at all; or batches
+            of `probe_from` were made for other use.
     """
+    _check_use(batches, reader, limit)
     kept: list[Any] = []
     labelled = 0
     with isolate_rng(), _generators_as_they_were(batches):
@@ -124,6 +131,11 @@ def read_batches(batches: Iterable[Any], reader: LabelReader, limit: int) -> lis
     if not kept:
         raise ValueError(_NO_BATCH)
     return kept
+
+
+def _check_use(batches: Iterable[Any], reader: LabelReader, limit: int) -> None:
+    if isinstance(batches, TableProbe):
+        batches.check_use(reader.shift, limit)
 
 
 def _copied(batch: Any) -> Any:

@@ -38,12 +38,34 @@ class TableProbe:
     """Of each attribute how often each value is met."""
     asked: Mapping[str, Mapping[str, int]]
     """How often it was to be met."""
+    shift_labels: bool
+    """Whether the labels are the inputs themselves."""
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return iter(self.batches)
+
+    @property
+    def positions(self) -> int:
+        """How many labels there are."""
+        of_each = (batch["labels"][:, int(self.shift_labels) :] for batch in self.batches)
+        return sum(int((labels >= 0).sum()) for labels in of_each)
+
+    def check_use(self, shift_labels: bool, max_positions: int) -> None:
+        """Raise a ValueError where labels would be those of other positions, or not all be read."""
+        if shift_labels != self.shift_labels:
+            raise ValueError(
+                f"the batches of probe_from were made with shift_labels={self.shift_labels}, and "
+                f"here shift_labels={shift_labels}: give both the same."
+            )
+        if max_positions < self.positions:
+            raise ValueError(
+                f"the batches of probe_from have {self.positions} labels, of which "
+                f"max_positions={max_positions} would leave out some: give max_positions="
+                f"{self.positions} here, or a smaller one to probe_from."
+            )
 
     def lacking(self) -> list[str]:
         """The values that are met less often than asked, such as `colour=red 3 of 16`."""
@@ -100,10 +122,9 @@ def probe_from(
         per_token: how many of them may be of one token: 1 asks for as many different tokens. With
             `per_token=3` and a `per_value` above all, each labelled token is met three times.
         context: tokens a window.
-        shift_labels: as it is for the probe's user: True where labels are the inputs themselves,
-            False where the label of each position is the next token.
-        max_positions: most labels of the whole probe; with more than its user takes, it would not
-            be read to its end.
+        shift_labels: as the probe's user has it: True where labels are the inputs themselves, False
+            where the label of each position is the next token.
+        max_positions: most labels of the whole probe: no more than its user takes.
         batch_size: windows a batch.
 
     Returns:
@@ -163,7 +184,8 @@ def probe_from(
         _batch(stream, taken[first : first + batch_size], shift_labels)
         for first in range(0, len(taken), batch_size)
     )
-    probe = TableProbe(batches, _by_value(table, values.met), _by_value(table, asked))
+    met, wanted = _by_value(table, values.met), _by_value(table, asked)
+    probe = TableProbe(batches, met, wanted, bool(shift_labels))
     if lacking := probe.lacking():
         advice = []
         if (there < asked).any():

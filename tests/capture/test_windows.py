@@ -383,10 +383,17 @@ def test_a_gpt_in_training_is_looked_at_with_it_and_each_value_has_its_rows(tmp_
     for record in callback.history:
         assert record.values[f"{site}/rows"] == len(met)
         assert record.values[f"{site}/gap/a1"] == record.values[f"{site}/gap/a1"]  # no NaN
-    look = snapshot(
-        model, table, hidden="model.transformer.ln_f", data=probe, shift_labels=True,
-        max_positions=300,
-    )  # fmt: skip
+    of_probe = {"hidden": "model.transformer.ln_f", "data": probe}
+    look = snapshot(model, table, **of_probe, shift_labels=True, max_positions=300)
     _, labels = look.rows("hidden.model.transformer.ln_f")
     flat = sorted(label for row in labels_of(probe, True) for label in row)
     assert sorted(labels.tolist()) == flat
+    assert probe.positions == len(flat)
+    with pytest.raises(ValueError, match="made with shift_labels=True, and here shift_labels=Fals"):
+        snapshot(model, table, **of_probe)
+    fewer = {"shift_labels": True, "max_positions": len(flat) - 1}
+    with pytest.raises(ValueError, match=f"have {len(flat)} labels, of which max_positions="):
+        snapshot(model, table, **of_probe, **fewer)
+    other = SemanticGeometry(table, hidden="model.transformer.ln_f", probe=probe)
+    with pytest.raises(ValueError, match="shift_labels=True, and here shift_labels=False: give"):
+        models.trainer(tmp_path, other, max_steps=1).fit(model, train)
