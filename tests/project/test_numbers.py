@@ -45,6 +45,12 @@ def test_tables_of_results_stand_there_as_they_were_made(page, count):
     assert not set(shown) - MADE
 
 
+def test_what_one_run_of_gpt2_left_stands_there():
+    of_sites = [line for line in text_of("docs/results/gpt2.md").splitlines() if "| layer" in line]
+    assert len(of_sites) >= 15
+    assert not set(of_sites) - MADE
+
+
 def test_large_z_by_chance_are_as_they_were_counted():
     shown = [line for line in text_of("docs/understand/z.md").splitlines() if line.startswith("| ")]
     assert len(shown) == 4
