@@ -30,6 +30,7 @@ __all__ = [
     "compare",
     "concepts",
     "directions",
+    "loss_deceleration",
     "neural_collapse",
     "partial_gap",
     "snapshot",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.similarity import attribute_similarity
     from lightning_semgeom.geometry.spectrum import spectrum
     from lightning_semgeom.look import snapshot
+    from lightning_semgeom.record.deceleration import loss_deceleration
     from lightning_semgeom.record.history import History
     from lightning_semgeom.record.phases import PhaseDetector
     from lightning_semgeom.record.snapshot import Snapshot
@@ -83,6 +85,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "compare": "show.plots.compare",
         "concepts": "geometry.concepts",
         "directions": "geometry.directions",
+        "loss_deceleration": "record.deceleration",
         "neural_collapse": "geometry.collapse",
         "partial_gap": "geometry.partial",
         "snapshot": "look",
