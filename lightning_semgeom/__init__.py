@@ -30,6 +30,7 @@ __all__ = [
     "compare",
     "concepts",
     "directions",
+    "linguistic_collapse",
     "loss_deceleration",
     "neural_collapse",
     "partial_gap",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.collapse import neural_collapse
     from lightning_semgeom.geometry.concepts import Concepts, concepts
     from lightning_semgeom.geometry.directions import Direction, directions
+    from lightning_semgeom.geometry.linguistic import linguistic_collapse
     from lightning_semgeom.geometry.metrics.collapse import NeuralCollapse
     from lightning_semgeom.geometry.metrics.similarity import AttributeSimilarity
     from lightning_semgeom.geometry.metrics.spectrum import Spectrum
@@ -85,6 +87,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "compare": "show.plots.compare",
         "concepts": "geometry.concepts",
         "directions": "geometry.directions",
+        "linguistic_collapse": "geometry.linguistic",
         "loss_deceleration": "record.deceleration",
         "neural_collapse": "geometry.collapse",
         "partial_gap": "geometry.partial",

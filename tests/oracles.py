@@ -218,3 +218,25 @@ def concepts(rows, k):
         "distance": distance,
         "certain": bool(apart[:k].all() and np.abs(left[:, :k]).min() > 1e-5),
     }
+
+
+def linguistic_collapse(means, classifier):
+    """Variance and mean of log(1 / distance) over pairs of unit means, of w . v over classes."""
+    units, kept = unit_rows(means)
+    kernel = [
+        math.log(1 / math.dist(units[i], units[j]))
+        for i, j in itertools.combinations(range(len(kept)), 2)
+    ]
+    cosines = []
+    for i, unit in zip(kept, units, strict=True):
+        row = np.asarray(classifier[i], dtype=np.float64)
+        length = math.sqrt(float(np.dot(row, row)))
+        if 0 < length < math.inf:
+            cosines.append(float(np.dot(row, unit)) / length)
+    figures = {"classes": len(kept)}
+    for name, of, less in (("gnc2", kernel, 0), ("unc3", cosines, 1)):
+        mean = mean_or_nan(of) if len(kept) > 1 and len(of) > less else math.nan
+        figures[f"{name}_mean"] = mean
+        squares = sum((one - mean) ** 2 for one in of)
+        figures[name] = math.nan if math.isnan(mean) else squares / (len(of) - less)
+    return figures

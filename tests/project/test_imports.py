@@ -19,7 +19,7 @@ NEEDS = {
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
-        *("neural_collapse", "partial_gap", "spectrum", "steer"),
+        *("linguistic_collapse", "neural_collapse", "partial_gap", "spectrum", "steer"),
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
