@@ -30,6 +30,7 @@ __all__ = [
     "compare",
     "concepts",
     "directions",
+    "eigenspectrum",
     "linguistic_collapse",
     "loss_deceleration",
     "neural_collapse",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.collapse import neural_collapse
     from lightning_semgeom.geometry.concepts import Concepts, concepts
     from lightning_semgeom.geometry.directions import Direction, directions
+    from lightning_semgeom.geometry.eigenspectrum import eigenspectrum
     from lightning_semgeom.geometry.linguistic import linguistic_collapse
     from lightning_semgeom.geometry.metrics.collapse import NeuralCollapse
     from lightning_semgeom.geometry.metrics.similarity import AttributeSimilarity
@@ -87,6 +89,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "compare": "show.plots.compare",
         "concepts": "geometry.concepts",
         "directions": "geometry.directions",
+        "eigenspectrum": "geometry.eigenspectrum",
         "linguistic_collapse": "geometry.linguistic",
         "loss_deceleration": "record.deceleration",
         "neural_collapse": "geometry.collapse",

@@ -240,3 +240,30 @@ def linguistic_collapse(means, classifier):
         squares = sum((one - mean) ** 2 for one in of)
         figures[name] = math.nan if math.isnan(mean) else squares / (len(of) - less)
     return figures
+
+
+def eigenspectrum(rows):
+    """RankMe and the exponent of the power law, from the singular values of the centred rows."""
+    valid = np.array([row for row in rows if np.isfinite(row).all() and np.any(row != 0)])
+    nothing = {"rankme": math.nan, "alpha_req": math.nan}
+    if len(valid) < 2:
+        return nothing
+    values = np.linalg.svd(valid - valid.mean(0), compute_uv=False) ** 2
+    if values[0] < 1e-24 * float(np.sum(valid**2)):
+        return nothing
+    entropy = 0.0
+    for value in values:
+        share = value / values.sum() + 1e-7
+        entropy -= share * math.log(share)
+    points = []
+    for rank in range(12, 101):
+        value = values[rank - 1] if rank <= len(values) else 0.0
+        if value < 1e-12 * values[0]:
+            return {"rankme": math.exp(entropy), "alpha_req": math.nan}
+        points.append((math.log(rank), math.log(value), 1 / rank))
+    weight = sum(w for _, _, w in points)
+    x_mean = sum(w * x for x, _, w in points) / weight
+    y_mean = sum(w * y for _, y, w in points) / weight
+    slope = sum(w * (x - x_mean) * (y - y_mean) for x, y, w in points)
+    slope /= sum(w * (x - x_mean) ** 2 for x, _, w in points)
+    return {"rankme": math.exp(entropy), "alpha_req": -slope}

@@ -28,6 +28,7 @@ FITTING = {
     "compare": {"runs": {"a run": lightning_semgeom.History()}},
     "concepts": {"rows": ROWS, "k": 2, "table": TABLE},
     "directions": {"rows": ROWS, "table": TABLE},
+    "eigenspectrum": {"rows": ROWS},
     "linguistic_collapse": {"means": ROWS, "classifier": ROWS},
     "loss_deceleration": {"steps": [1, 2], "losses": [2.0, 1.0]},
     "neural_collapse": {"rows": ROWS, "labels": torch.arange(12) % 3, "num_classes": 3},

@@ -11,6 +11,8 @@ from lightning_semgeom import (
     attribute_similarity,
     concepts,
     directions,
+    eigenspectrum,
+    linguistic_collapse,
     neural_collapse,
     partial_gap,
     spectrum,
@@ -54,6 +56,8 @@ FIGURES = {
     "spectrum": lambda: spectrum(ROWS),
     "partial gap": lambda: {"": partial_gap(ROWS, CODES, [3, 4])},
     "collapse": lambda: neural_collapse(ROWS, CODES[:, 0], 3),
+    "linguistic collapse": lambda: linguistic_collapse(ROWS, ROWS.flip(0)),
+    "eigenspectrum": lambda: {"": eigenspectrum(ROWS)["rankme"]},
     "concepts": lambda: {"": concepts(ROWS, 3).singular_values},
 }
 

@@ -19,7 +19,8 @@ NEEDS = {
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
-        *("linguistic_collapse", "neural_collapse", "partial_gap", "spectrum", "steer"),
+        *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap", "spectrum"),
+        "steer",
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
