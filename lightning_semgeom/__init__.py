@@ -38,6 +38,7 @@ __all__ = [
     "snapshot",
     "spectrum",
     "steer",
+    "whitened",
 ]
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.partial import partial_gap
     from lightning_semgeom.geometry.similarity import attribute_similarity
     from lightning_semgeom.geometry.spectrum import spectrum
+    from lightning_semgeom.geometry.whitened import whitened
     from lightning_semgeom.look import snapshot
     from lightning_semgeom.record.deceleration import loss_deceleration
     from lightning_semgeom.record.history import History
@@ -97,6 +99,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "snapshot": "look",
         "spectrum": "geometry.spectrum",
         "steer": "training.steering",
+        "whitened": "geometry.whitened",
     }
 
     def __getattr__(name: str) -> object:

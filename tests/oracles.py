@@ -267,3 +267,19 @@ def eigenspectrum(rows):
     slope = sum(w * (x - x_mean) * (y - y_mean) for x, y, w in points)
     slope /= sum(w * (x - x_mean) ** 2 for x, _, w in points)
     return {"rankme": math.exp(entropy), "alpha_req": -slope}
+
+
+def causal_inner_products(rows):
+    """(x_i - mean)^T pinv(covariance) (x_j - mean) of all pairs; 0 for rows that do not count."""
+    valid = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]
+    found = np.zeros((len(rows), len(rows)))
+    if not valid:
+        return found
+    mean = np.mean([rows[i] for i in valid], axis=0)
+    covariance = np.zeros((rows.shape[1], rows.shape[1]))
+    for i in valid:
+        covariance += np.outer(rows[i] - mean, rows[i] - mean) / len(valid)
+    inverse = np.linalg.pinv(covariance, rcond=1e-10, hermitian=True)
+    for i, j in itertools.product(valid, valid):
+        found[i, j] = float((rows[i] - mean) @ inverse @ (rows[j] - mean))
+    return found

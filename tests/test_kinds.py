@@ -35,6 +35,7 @@ FITTING = {
     "partial_gap": CODES,
     "snapshot": {"model": models.TinyModel(), "attributes": TABLE},
     "spectrum": {"rows": ROWS},
+    "whitened": {"rows": ROWS},
 }
 # Results, what is read and not made, and a context that tells as it is entered (test_steering).
 OTHERS = {"AttributeTable", "Concepts", "Direction", "History", "Snapshot", "steer", "__version__"}

@@ -16,6 +16,7 @@ from lightning_semgeom import (
     neural_collapse,
     partial_gap,
     spectrum,
+    whitened,
 )
 from lightning_semgeom.geometry.full_precision import full_precision
 
@@ -58,6 +59,7 @@ FIGURES = {
     "collapse": lambda: neural_collapse(ROWS, CODES[:, 0], 3),
     "linguistic collapse": lambda: linguistic_collapse(ROWS, ROWS.flip(0)),
     "eigenspectrum": lambda: {"": eigenspectrum(ROWS)["rankme"]},
+    "whitened": lambda: {"": whitened(ROWS)},
     "concepts": lambda: {"": concepts(ROWS, 3).singular_values},
 }
 

@@ -20,7 +20,7 @@ NEEDS = {
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
         *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap", "spectrum"),
-        "steer",
+        *("steer", "whitened"),
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
