@@ -34,7 +34,7 @@ def eigenspectrum(rows: Tensor) -> dict[str, Tensor]:
     and `stringer_get_powerlaw` with `np.arange(11, 100)`). There a row is the last hidden state of
     a text's last token, and 2048 eigenvalues at most are kept; here all count.
 
-    Three figures go by the same name. This `rankme` takes the eigenvalues of the covariance, which
+    Three figures go by like names. This `rankme` takes the eigenvalues of the covariance, which
     are the squares of singular values. The first one (Garrido et al., "RankMe", 2023) takes the
     singular values themselves, of rows that are not centred. `effective_rank` of `spectrum` takes
     eigenvalues too, but those of rows at unit length, and adds no 1e-7: long rows count no more in

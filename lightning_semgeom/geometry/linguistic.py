@@ -53,7 +53,7 @@ def linguistic_collapse(
     the classifier. Means that are zero, not finite or not to be told from mu are left out, and so
     are, of `unc3` alone, classes whose row of the classifier is zero or not finite. Two means that
     are the same have an infinite k: `gnc2` and `gnc2_mean` are NaN, and `coincident` tells why.
-    With fewer than two classes all are NaN.
+    With fewer than two classes all four are NaN.
 
     Time is quadratic in the classes, memory linear: beside a copy of the means at unit length there
     is never more than one tile of pairs. 50,257 means of width 768 in fp32 take 23 s and 190 MB on
