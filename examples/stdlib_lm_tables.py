@@ -1,6 +1,6 @@
 """What the runs of stdlib_lm.py left: attributes at each site, their order, layers, a figure."""
 
-from math import inf, nan
+from math import ceil, inf, nan
 
 import numpy as np
 from many_runs import markdown, spread
@@ -18,6 +18,7 @@ SHORT = {
     "unembedding": "unembedding",
 }
 """The sites, from the input to the output."""
+MOST_COLUMNS = 5  # of panels in a row
 COLUMNS = (
     "site", "attribute", "onset", "peak: step", "gap: start", "peak", "end", "kept", "z at peak",
     "in bands: at peak", "end", "faded",
@@ -157,11 +158,13 @@ def layers(runs, attributes, sites):
 
 
 def draw(runs, out, sites=SHORT):
-    """A column a site: the gap of each attribute, median over seeds and range; the control grey."""
+    """A panel a site: the gap of each attribute, median over seeds and range; the control grey."""
     attributes = attributes_of(runs)
-    figure = new_figure(3.4 * len(sites), 4.2)
-    axes = figure.subplots(1, len(sites), sharey=True)
-    for axis, (site, name) in zip(axes, sites.items(), strict=True):
+    rows = ceil(len(sites) / MOST_COLUMNS)
+    columns = ceil(len(sites) / rows)
+    figure = new_figure(3.4 * columns, 4.2 * rows)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis, (site, name) in zip(axes.flat, sites.items(), strict=False):
         axis.set_title(name)
         for run in runs:
             for attribute in attributes:
@@ -174,7 +177,9 @@ def draw(runs, out, sites=SHORT):
             axis.lines[-1].set_linestyle("-" if number < len(COLOURS) else "--")
         axis.set_xscale("log")
         axis.grid(True, color="#EEEEEE")
+    for axis in axes[-1]:
         axis.set_xlabel("optimizer steps + 1")
-    axes[0].set_ylabel("gap (cosine)")
-    axes[0].legend(fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("gap (cosine)")
+    axes[0, 0].legend(fontsize=8)
     figure.savefig(out)

@@ -30,12 +30,16 @@ __all__ = [
     "compare",
     "concepts",
     "directions",
+    "eigenspectrum",
+    "linguistic_collapse",
+    "loss_deceleration",
     "neural_collapse",
     "partial_gap",
     "probe_from",
     "snapshot",
     "spectrum",
     "steer",
+    "whitened",
 ]
 
 if TYPE_CHECKING:
@@ -46,13 +50,17 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.collapse import neural_collapse
     from lightning_semgeom.geometry.concepts import Concepts, concepts
     from lightning_semgeom.geometry.directions import Direction, directions
+    from lightning_semgeom.geometry.eigenspectrum import eigenspectrum
+    from lightning_semgeom.geometry.linguistic import linguistic_collapse
     from lightning_semgeom.geometry.metrics.collapse import NeuralCollapse
     from lightning_semgeom.geometry.metrics.similarity import AttributeSimilarity
     from lightning_semgeom.geometry.metrics.spectrum import Spectrum
     from lightning_semgeom.geometry.partial import partial_gap
     from lightning_semgeom.geometry.similarity import attribute_similarity
     from lightning_semgeom.geometry.spectrum import spectrum
+    from lightning_semgeom.geometry.whitened import whitened
     from lightning_semgeom.look import snapshot
+    from lightning_semgeom.record.deceleration import loss_deceleration
     from lightning_semgeom.record.history import History
     from lightning_semgeom.record.phases import PhaseDetector
     from lightning_semgeom.record.snapshot import Snapshot
@@ -85,12 +93,16 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "compare": "show.plots.compare",
         "concepts": "geometry.concepts",
         "directions": "geometry.directions",
+        "eigenspectrum": "geometry.eigenspectrum",
+        "linguistic_collapse": "geometry.linguistic",
+        "loss_deceleration": "record.deceleration",
         "neural_collapse": "geometry.collapse",
         "partial_gap": "geometry.partial",
         "probe_from": "capture.windows",
         "snapshot": "look",
         "spectrum": "geometry.spectrum",
         "steer": "training.steering",
+        "whitened": "geometry.whitened",
     }
 
     def __getattr__(name: str) -> object:

@@ -266,3 +266,68 @@ def concepts(rows, k):
         "distance": distance,
         "certain": bool(apart[:k].all() and np.abs(left[:, :k]).min() > 1e-5),
     }
+
+
+def linguistic_collapse(means, classifier):
+    """Variance and mean of log(1 / distance) over pairs of unit means, of w . v over classes."""
+    units, kept = unit_rows(means)
+    kernel = [
+        math.log(1 / math.dist(units[i], units[j]))
+        for i, j in itertools.combinations(range(len(kept)), 2)
+    ]
+    cosines = []
+    for i, unit in zip(kept, units, strict=True):
+        row = np.asarray(classifier[i], dtype=np.float64)
+        length = math.sqrt(float(np.dot(row, row)))
+        if 0 < length < math.inf:
+            cosines.append(float(np.dot(row, unit)) / length)
+    figures = {"classes": len(kept)}
+    for name, of, less in (("gnc2", kernel, 0), ("unc3", cosines, 1)):
+        mean = mean_or_nan(of) if len(kept) > 1 and len(of) > less else math.nan
+        figures[f"{name}_mean"] = mean
+        squares = sum((one - mean) ** 2 for one in of)
+        figures[name] = math.nan if math.isnan(mean) else squares / (len(of) - less)
+    return figures
+
+
+def eigenspectrum(rows):
+    """RankMe and the exponent of the power law, from the singular values of the centred rows."""
+    valid = np.array([row for row in rows if np.isfinite(row).all() and np.any(row != 0)])
+    nothing = {"rankme": math.nan, "alpha_req": math.nan}
+    if len(valid) < 2:
+        return nothing
+    values = np.linalg.svd(valid - valid.mean(0), compute_uv=False) ** 2
+    if values[0] < 1e-24 * float(np.sum(valid**2)):
+        return nothing
+    entropy = 0.0
+    for value in values:
+        share = value / values.sum() + 1e-7
+        entropy -= share * math.log(share)
+    points = []
+    for rank in range(12, 101):
+        value = values[rank - 1] if rank <= len(values) else 0.0
+        if value < 1e-12 * values[0]:
+            return {"rankme": math.exp(entropy), "alpha_req": math.nan}
+        points.append((math.log(rank), math.log(value), 1 / rank))
+    weight = sum(w for _, _, w in points)
+    x_mean = sum(w * x for x, _, w in points) / weight
+    y_mean = sum(w * y for _, y, w in points) / weight
+    slope = sum(w * (x - x_mean) * (y - y_mean) for x, y, w in points)
+    slope /= sum(w * (x - x_mean) ** 2 for x, _, w in points)
+    return {"rankme": math.exp(entropy), "alpha_req": -slope}
+
+
+def causal_inner_products(rows):
+    """(x_i - mean)^T pinv(covariance) (x_j - mean) of all pairs; 0 for rows that do not count."""
+    valid = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]
+    found = np.zeros((len(rows), len(rows)))
+    if not valid:
+        return found
+    mean = np.mean([rows[i] for i in valid], axis=0)
+    covariance = np.zeros((rows.shape[1], rows.shape[1]))
+    for i in valid:
+        covariance += np.outer(rows[i] - mean, rows[i] - mean) / len(valid)
+    inverse = np.linalg.pinv(covariance, rcond=1e-10, hermitian=True)
+    for i, j in itertools.product(valid, valid):
+        found[i, j] = float((rows[i] - mean) @ inverse @ (rows[j] - mean))
+    return found

@@ -29,6 +29,9 @@ FITTING = {
     "compare": {"runs": {"a run": lightning_semgeom.History()}},
     "concepts": {"rows": ROWS, "k": 2, "table": TABLE},
     "directions": {"rows": ROWS, "table": TABLE},
+    "eigenspectrum": {"rows": ROWS},
+    "linguistic_collapse": {"means": ROWS, "classifier": ROWS},
+    "loss_deceleration": {"steps": [1, 2], "losses": [2.0, 1.0]},
     "neural_collapse": {"rows": ROWS, "labels": torch.arange(12) % 3, "num_classes": 3},
     "partial_gap": CODES,
     "probe_from": {
@@ -38,6 +41,7 @@ FITTING = {
     },
     "snapshot": {"model": models.TinyModel(), "attributes": TABLE},
     "spectrum": {"rows": ROWS},
+    "whitened": {"rows": ROWS},
 }
 # Results, what is read and not made, and a context that tells as it is entered (test_steering).
 OTHERS = {"AttributeTable", "Concepts", "Direction", "History", "Snapshot", "steer", "__version__"}
@@ -66,6 +70,7 @@ TAKES = {
     "AttributeTable": set(),
     "Attributes": set(),
     "Sequence[int]": {"list"},
+    "Sequence[float]": {"list", "tensor"},
     "Sequence[str]": {"words"},
     "Sequence[str | Path]": {"words"},
     "Path": set(),

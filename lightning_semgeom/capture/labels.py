@@ -17,6 +17,8 @@ from lightning_semgeom.geometry.moved import sent
 
 LabelSource = str | int | Callable[[Any], Tensor]
 
+_NAMED = 3  # entries of a batch in a message
+
 
 @dataclass(frozen=True)
 class Share:
@@ -66,8 +68,8 @@ class LabelReader:
             labels = batch[self.source]
         else:
             raise ValueError(
-                f"labels={self.source!r} does not fit a batch of type {type(batch).__name__}. Give "
-                "a key of a dict, an index of a tuple, or a function batch -> labels."
+                f"labels={self.source!r} does not fit {_described(batch)}. Give a key of a dict, "
+                "an index of a tuple (labels=1: its second entry), or a function batch -> labels."
             )
         if (
             not isinstance(labels, Tensor)
@@ -148,4 +150,7 @@ def _last_position(chosen: Tensor) -> Tensor:
 def _described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{value.dtype} {list(value.shape)}"
+    if isinstance(value, list | tuple):
+        entries = [_described(entry) for entry in value[:_NAMED]] + ["..."] * (len(value) > _NAMED)
+        return f"a {type(value).__name__} of {', '.join(entries) or 'nothing'}"
     return f"a {type(value).__name__}"

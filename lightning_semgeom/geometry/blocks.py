@@ -40,12 +40,18 @@ def block_slices(rows: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + step, rows.shape[0]))
 
 
-def check_rows(rows: Tensor, width: int | None = None) -> None:
-    """Raise a ValueError unless `rows` is a floating point matrix `[n, width]`."""
+def check_rows(rows: Tensor, width: int | None = None, name: str = "rows") -> None:
+    """Raise a ValueError unless `rows` is a floating point matrix `[n, width]`.
+
+    Args:
+        rows: what was given.
+        width: d; None: any.
+        name: of the argument.
+    """
     fits = rows.ndim == 2 and rows.shape[1] > 0 and width in (None, rows.shape[1])
     if not fits or not rows.is_floating_point():
         raise ValueError(
-            f"rows must be a floating point tensor [n, {width or 'd'}]; got {rows.dtype} "
+            f"{name} must be a floating point tensor [n, {width or 'd'}]; got {rows.dtype} "
             f"{list(rows.shape)}. Flatten batch and time first: hidden.flatten(0, -2)."
         )
 

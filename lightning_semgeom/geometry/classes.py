@@ -20,7 +20,7 @@ from lightning_semgeom.geometry.blocks import (
     first_valid_row,
     sums_device,
 )
-from lightning_semgeom.geometry.fused import can_fuse
+from lightning_semgeom.geometry.fused import can_fuse, working_on
 
 _PANEL = 512  # columns that are copied to fp64 at a time
 
@@ -184,7 +184,8 @@ def _means(rows: Tensor, members: Bags) -> Tensor:
     if can_fuse(rows):
         from lightning_semgeom.geometry.kernels import bag_sums
 
-        sums = bag_sums(rows, members)
+        with working_on(rows.device):
+            sums = bag_sums(rows, members)
     else:
         panels = [
             embedding_bag(order, panel.double(), starts, mode="sum", include_last_offset=True)

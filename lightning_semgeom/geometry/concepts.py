@@ -20,11 +20,10 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import (
     SHORTEST,
-    block_dtype,
     centred_blocks,
     check_rows,
 )
-from lightning_semgeom.geometry.careful import mean_sums
+from lightning_semgeom.geometry.covariance import Scatter, scatter_of
 from lightning_semgeom.geometry.directions import checked_names
 from lightning_semgeom.geometry.labelled import check_table
 from lightning_semgeom.kinds import checked_kinds
@@ -149,9 +148,9 @@ def concepts(
     if top < 0:
         raise ValueError(f"top must be the number of rows to name, 0 or more; got {top}.")
     padding, rows = rows.shape[0] - n, rows.detach()[:n]
-    mean = mean_sums(rows).mean
-    vectors, values, explained = _leading(rows, mean, k)
-    entries, placed = _entries(rows, mean, vectors, values)
+    scatter = scatter_of(rows)
+    vectors, values, explained = _leading(scatter, k)
+    entries, placed = _entries(rows, scatter.mean, vectors, values)
     turns = _turns(entries)
     vectors, entries = vectors * turns[:, None], entries * turns
     sides = torch.where(entries < 0, -1, 1) * (values > 0)
@@ -161,22 +160,11 @@ def concepts(
     return Concepts(vectors, values, explained, orthants, of_row, agreement)
 
 
-def _leading(rows: Tensor, mean: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+def _leading(scatter: Scatter, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Directions `[k, d]`, singular values `[k]` and shares of the variance `[k]`, all fp64."""
-    n, d = rows.shape
-    second = mean.new_zeros(d, d)
-    for _, centred, _ in centred_blocks(rows, mean):
-        second.addmm_(centred.T, centred)
-    squares, vectors = torch.linalg.eigh(second)
-    squares, vectors = squares.flip(0)[:k], vectors.T.flip(0)[:k]
-    total = second.trace()
-    # Less is what rounding of the rows and of the second moment makes in any direction.
-    rounding = torch.finfo(block_dtype(rows)).eps
-    floor = rounding**2 * (n * mean.square().sum() + total)
-    floor = floor + d * torch.finfo(squares.dtype).eps * squares[0]
-    defined = squares > floor
-    squares = torch.where(defined, squares, 0.0)
-    return torch.where(defined[:, None], vectors, torch.nan), squares.sqrt(), squares / total
+    squares, vectors = (of[:k] for of in scatter.eigenvectors())
+    vectors = torch.where((squares > 0)[:, None], vectors, torch.nan)
+    return vectors, squares.sqrt(), squares / scatter.second.trace()
 
 
 def _entries(rows: Tensor, mean: Tensor, vectors: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

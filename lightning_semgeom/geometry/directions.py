@@ -26,6 +26,7 @@ from lightning_semgeom.geometry.blocks import (
 from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.full_precision import full_precision
 from lightning_semgeom.geometry.labelled import check_table
+from lightning_semgeom.geometry.whitened import whitened
 from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def directions(
     table: AttributeTable,
     names: Sequence[str] | None = None,
     nearest: int = 8,
+    whiten: bool = False,
 ) -> dict[tuple[str, str], Direction]:
     """The difference of means of each attribute value, what it explains, and who is nearest.
 
@@ -86,6 +88,8 @@ def directions(
         names: the rows' names, as the texts of tokens, one for each row of the table; None: their
             numbers.
         nearest: how many rows to name for each direction.
+        whiten: whether to take `whitened` rows: the causal inner product, for an unembedding. The
+            vectors are then directions of that space, not of the features'.
 
     Returns:
         For each attribute and value, by both their names and in the table's order, a `Direction`;
@@ -113,6 +117,8 @@ def directions(
     if nearest < 0:
         raise ValueError(f"nearest must be the number of rows to name, 0 or more; got {nearest}.")
     rows = rows.detach()[: len(table)]
+    if whiten:
+        rows = whitened(rows)
     mean = mean_sums(rows).mean
     vectors, explained = _differences(rows, table, mean)
     found: dict[int, list[int]] = {}

@@ -217,7 +217,7 @@ def _add_products(
         at = own.to(tl.int64)[:, None] * width + other[None, :]
         upper = (own[:, None] <= other[None, :]) & (other < width)[None, :]
         for entry in range(ENTRIES):
-            if (mask >> entry) & 1:
+            if (tl.cast(mask, tl.int64) >> entry) & 1:
                 target = targets + tl.cast(entry, tl.int64) * width * width
                 kept = tl.load(target + at, mask=upper, other=0.0)
                 tl.store(target + at, kept + found, mask=upper)

@@ -5,6 +5,8 @@ Legend: as in `sums`.
 
 from __future__ import annotations
 
+import warnings
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib.util import find_spec
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.plan import CodePlan, Patterns
 
+_OLDEST = (8, 0)  # compute capability of the cards that were thought of: Ampere
 _FEWEST = 1 << 10  # rows: of fewer, fixed point would move the norm of C by more than 1e-6
 _BLOCKS = 32  # so that a block in fixed point, two bytes an entry, is small beside the rows
 _SMALLEST, _LARGEST = 1 << 12, 1 << 16  # rows of a block; of more, sums would not fit 32 bits
@@ -22,13 +25,34 @@ def can_fuse(rows: Tensor) -> bool:
     """Whether the kernels are here, and can read `rows` `[n, d]` as they lie."""
     narrow = rows.dtype in (torch.float32, torch.bfloat16, torch.float16)
     fits = narrow and rows.stride(1) == 1 and len(rows) >= _FEWEST
-    return rows.is_cuda and fits and _has_triton()
+    return rows.is_cuda and fits and _kernels_run(rows.device)
 
 
 @cache
-def _has_triton() -> bool:
-    """Whether torch has brought Triton along, as it does for CUDA on Linux."""
-    return find_spec("triton") is not None
+def _kernels_run(device: torch.device) -> bool:
+    """Whether torch has brought Triton along, as for CUDA on Linux, and it compiles there."""
+    has_triton = torch.version.cuda is not None and find_spec("triton") is not None
+    if not has_triton or torch.cuda.get_device_capability(device) < _OLDEST:
+        return False
+    try:
+        from lightning_semgeom.geometry.kernels import lengths_of
+
+        rows = torch.ones(1, 16, device=device)
+        with working_on(device):
+            lengths_of(rows, rows[0])
+    except Exception as fault:  # as without a C compiler, which Triton calls
+        warnings.warn(
+            f"Triton cannot compile for {device}: {fault!r}. Figures are taken with torch's own "
+            "operators, which are several times slower on a GPU.",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def working_on(device: torch.device) -> AbstractContextManager[None]:
+    """Kernels go to `device`, where it is a CUDA device, and not to the current one."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 class FusedSums:

@@ -24,7 +24,7 @@ from lightning_semgeom.geometry.blocks import (
 )
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.full_precision import full_precision
-from lightning_semgeom.geometry.fused import FusedSums, can_fuse
+from lightning_semgeom.geometry.fused import FusedSums, can_fuse, working_on
 from lightning_semgeom.geometry.plan import CodePlan, Patterns
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, check_fit, second_index
 from lightning_semgeom.geometry.symmetric import add_product, fill_below
@@ -53,7 +53,8 @@ def _total(rows: Tensor) -> Tensor:
     if can_fuse(rows):
         from lightning_semgeom.geometry.kernels import total_of
 
-        return total_of(rows)
+        with working_on(rows.device):
+            return total_of(rows)
     total = torch.zeros(d, dtype=torch.float64, device=rows.device)
     if rows.device.type != "cpu":  # there it adds up what is narrow as if it were wide
         many = n - n % _ROWS_OF_A_BAG
@@ -96,7 +97,7 @@ def quick_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool =
     if many or not len(rows) or sums_device(rows) != rows.device:
         none = row_sums(rows[:0], plan.part(slice(0, 0)), mean, second)
         return replace(none, unsound=none.unsound + len(rows))
-    with full_precision(rows.device):
+    with full_precision(rows.device), working_on(rows.device):
         way = FusedSums if can_fuse(rows) else _QuickSums
         found = way(rows, plan, mean, patterns)
         zero = torch.zeros((), dtype=torch.float64, device=rows.device)

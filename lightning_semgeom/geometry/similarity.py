@@ -21,6 +21,7 @@ from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.relabelled import relabelled
 from lightning_semgeom.geometry.sums import RowSums
+from lightning_semgeom.geometry.whitened import whitened
 from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def attribute_similarity(
     num_values: Sequence[int] | None = None,
     center: bool = True,
     null: bool = True,
+    whiten: bool = False,
 ) -> dict[str, Tensor]:
     """Mean cosine of rows that share an attribute's value, against rows that do not.
 
@@ -155,6 +157,8 @@ def attribute_similarity(
         num_values: number of values of each attribute; a table knows them.
         center: whether to subtract the mean of the valid rows first.
         null: whether to compute `z`, which costs as much as `rows.T @ rows`.
+        whiten: whether to take `whitened` rows: the causal inner product, for an unembedding. They
+            are centred in any case.
 
     Returns:
         fp64 tensors `[A]`; `within_value` is `[sum(num_values)]`, attribute after attribute.
@@ -172,4 +176,6 @@ def attribute_similarity(
     check_rows(rows)
     rows, codes, num_values = labelled(rows, codes, num_values)
     plan = CodePlan(codes, num_values)
+    if whiten:
+        rows = whitened(rows)
     return similarity_from_sums(sums_of(rows, plan, center, second=null), num_values)

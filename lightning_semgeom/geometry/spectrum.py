@@ -62,7 +62,7 @@ def spectrum(rows: Tensor, center: bool = True) -> dict[str, Tensor]:
       collapse, 1 when all rows lie on one line;
     - `participation_ratio` = n^2 / ||C||_F^2, the number of equally used directions;
     - `effective_rank` = exp(entropy of the eigenvalues of C / n) (Roy & Vetterli, "The effective
-      rank", 2007).
+      rank", 2007). It is not the `rankme` of `eigenspectrum`, whose rows keep their lengths.
 
     Args:
         rows: `[n, d]`, any floating point dtype.

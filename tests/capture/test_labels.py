@@ -84,9 +84,14 @@ def test_what_is_selected_keeps_its_gradient():
             "labels='labels' is not a key of the batch. Its keys: 'x', 'y'",
         ),
         (2, (1, 2), "labels=2 is out of range: the batch has 2 entries"),
-        ("labels", (1, 2), "does not fit a batch of type tuple"),
+        ("labels", (1, 2), "does not fit a tuple of a int, a int"),
+        (
+            "labels",
+            [torch.ones(2, 3), torch.ones(2).int()],
+            r"a list of torch.float32 \[2, 3\], torch.int32 \[2\]. Give .*labels=1",
+        ),
         ("labels", {"labels": torch.zeros(2)}, r"gave torch.float32 \[2\]"),
-        ("labels", {"labels": [1, 2]}, "gave a list"),
+        ("labels", {"labels": [1, 2, 3, 4]}, r"gave a list of a int, a int, a int, \.\.\.\."),
         ("labels", {"labels": torch.zeros(1, 1, 1).long()}, r"integer tensor \[B\] or \[B, T\]"),
     ],
 )

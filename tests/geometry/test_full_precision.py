@@ -11,9 +11,12 @@ from lightning_semgeom import (
     attribute_similarity,
     concepts,
     directions,
+    eigenspectrum,
+    linguistic_collapse,
     neural_collapse,
     partial_gap,
     spectrum,
+    whitened,
 )
 from lightning_semgeom.geometry.full_precision import full_precision
 
@@ -54,6 +57,9 @@ FIGURES = {
     "spectrum": lambda: spectrum(ROWS),
     "partial gap": lambda: {"": partial_gap(ROWS, CODES, [3, 4])},
     "collapse": lambda: neural_collapse(ROWS, CODES[:, 0], 3),
+    "linguistic collapse": lambda: linguistic_collapse(ROWS, ROWS.flip(0)),
+    "eigenspectrum": lambda: {"": eigenspectrum(ROWS)["rankme"]},
+    "whitened": lambda: {"": whitened(ROWS)},
     "concepts": lambda: {"": concepts(ROWS, 3).singular_values},
 }
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_semgeom.geometry import fused
+
 NUM_VALUES = (3, 70, 2)
 ROOT = Path(__file__).parents[2]
 # Rows, width, dtype, share of labelled rows, centre: more rows than a piece has, widths that are
@@ -110,3 +112,31 @@ def test_rows_that_are_not_sound_are_seen_in_the_lengths_and_moments_stay_finite
     one = found["a row that is not finite"]
     assert one["lengths"].isnan().nonzero()[:, 0].tolist() == [7]
     assert one["second"].isfinite().all()
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """As if there were a card of the capability that is asked for, and Triton."""
+
+    def of(capability):
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(fused, "find_spec", lambda name: name)
+        fused._kernels_run.cache_clear()
+        return torch.device("cpu")
+
+    yield of
+    fused._kernels_run.cache_clear()
+
+
+def test_where_triton_does_not_compile_it_is_told_once_and_torch_does_it(card, monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)  # its import fails
+    monkeypatch.delitem(sys.modules, "lightning_semgeom.geometry.kernels", raising=False)
+    device = card((9, 0))
+    with pytest.warns(UserWarning, match=r"Triton cannot compile for cpu: .*torch's own operators"):
+        assert not fused._kernels_run(device)
+    assert not fused._kernels_run(device)
+
+
+def test_an_old_card_is_not_asked(card):
+    assert not fused._kernels_run(card((7, 5)))

@@ -126,7 +126,13 @@ def three_histories():
 def curve():
     """Step, gap and z of captures: averages 0, .05, ... .31, .30, .25, .18, .14, .12."""
     gaps = [0, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]
-    return {"curve": [(50 * k, gap, 9.0) for k, gap in enumerate(gaps)]}
+    steps = range(1, 2000)
+    losses = [max(9 * step**-0.5, 1.6 * step**-0.1) for step in steps]
+    return {
+        "curve": [(50 * k, gap, 9.0) for k, gap in enumerate(gaps)],
+        "steps": steps,
+        "losses": losses,
+    }
 
 
 def history_on_disk():

@@ -15,11 +15,12 @@ HEAVY = ["numpy", "torch", "torchmetrics", "lightning"]
 # What each public name needs; what stands further down brings all above it.
 NEEDS = {
     None: ["PhaseDetector", "__version__"],
-    "numpy": ["History", "Snapshot", "compare"],
+    "numpy": ["History", "Snapshot", "compare", "loss_deceleration"],
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
-        *("neural_collapse", "partial_gap", "probe_from", "spectrum", "steer"),
+        *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap", "probe_from"),
+        *("spectrum", "steer", "whitened"),
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],

@@ -45,6 +45,12 @@ def test_tables_of_results_stand_there_as_they_were_made(page, count):
     assert not set(shown) - MADE
 
 
+def test_what_one_run_of_gpt2_left_stands_there():
+    of_sites = [line for line in text_of("docs/results/gpt2.md").splitlines() if "| layer" in line]
+    assert len(of_sites) >= 15
+    assert not set(of_sites) - MADE
+
+
 def test_large_z_by_chance_are_as_they_were_counted():
     shown = [line for line in text_of("docs/understand/z.md").splitlines() if line.startswith("| ")]
     assert len(shown) == 4
@@ -81,6 +87,8 @@ def test_what_was_measured_is_on_the_pages_as_it_is_written_down():
         assert module.written(text_of(page)) == text_of(page), "run `python docs/measured.py`"
     shown = re.findall(r"<!-- measured: (\S+) -->", "".join(map(text_of, PAGES)))
     known = tomllib.loads(text_of("docs/measured.toml"))
+    for one in known.pop("said"):
+        assert one["words"] in " ".join(text_of(one["page"]).split())
     assert sorted(shown) == sorted(known)
     for found in known.values():
         assert "tests.benchmarks" in found["made"]

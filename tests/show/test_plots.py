@@ -16,6 +16,7 @@ from lightning_semgeom import (
     PhaseDetector,
     Spectrum,
     compare,
+    loss_deceleration,
 )
 from lightning_semgeom.record.picture import MIXED
 from lightning_semgeom.record.record import Record
@@ -78,6 +79,17 @@ def test_the_timeline_draws_each_site_attribute_control_and_mark():
     marks = [line for line in gaps.lines if line.get_marker() == "*" and len(line.get_xdata())]
     assert marks[0].get_xdata().tolist() == [peak + 1]
     assert pixels(figure).std() > 10
+
+
+def test_the_timeline_has_a_line_where_the_loss_decelerates():
+    steps = np.arange(1, 400)
+    loss = np.maximum(9 * steps**-0.5, 1.6 * steps**-0.1)
+    found = loss_deceleration(steps, loss)
+    _, axes = timeline(run(), None, (steps, loss))
+    for row, labels in ((0, ["loss decelerates"]), (1, []), (2, ["_child1"])):
+        lines = [line for line in axes[row, 0].lines if line.get_linestyle() == "--"]
+        assert [line.get_label() for line in lines] == labels
+        assert all(line.get_xdata()[0] == found.step + 1 for line in lines)
 
 
 @pytest.mark.parametrize("gap", [lambda step, a: 0.2, lambda step, a: math.nan])

@@ -135,11 +135,11 @@ def _limits(known: np.ndarray, shape: float) -> Limits:
     They go in steps, so that what one sees move from one picture to the next are points.
     """
     low, high = (known.min(0), known.max(0)) if len(known) else (-np.ones(2), np.ones(2))
-    least = max(0.55 * max(high[0] - low[0], (high[1] - low[1]) / shape), 1e-3)
+    least = max(0.6 * max(high[0] - low[0], (high[1] - low[1]) / shape), 1e-3)
     power = 10.0 ** floor(log10(least))
     reach = next(step * power for step in _REACHES if step * power >= least)
     reaches = np.array([reach, shape * reach])
-    middle = np.round((low + high) / 2 / reaches * 10) / 10 * reaches
+    middle = np.round((low + high) / 2 / reaches * 5) / 5 * reaches
     (left, bottom), (right, top) = (middle - reaches).tolist(), (middle + reaches).tolist()
     return (left, right), (bottom, top)
 

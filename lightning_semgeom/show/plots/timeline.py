@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_semgeom.record.deceleration import loss_deceleration
 from lightning_semgeom.show.plots.layout import (
     Margins,
     few_ticks,
@@ -38,7 +39,7 @@ def timeline(
     Args:
         history: the run.
         control: the same run measured with shuffled attributes, drawn in grey.
-        loss: steps and values of the training loss.
+        loss: steps and values of the training loss; a line marks where it decelerates.
 
     Returns:
         The figure, and its axes `[rows, sites]`.
@@ -60,6 +61,7 @@ def timeline(
             _draw(axes[1, column], curve, color=COLOURS[-1])
         if loss is not None:
             _draw(axes[2, column], loss, color="#777777", linewidth=1)
+            _mark_deceleration(axes[:, column], loss)
         for axis in axes[:, column]:
             axis.grid(True, color="#EEEEEE")
             few_ticks(axis, "y")
@@ -124,6 +126,14 @@ def _draw_attributes(
     there = {line.get_label() for line in axis.get_lines()}
     for _, marker, name in (mark for mark in _MARKS if marked and mark[2] not in there):
         axis.plot([], [], marker, color="white", markeredgecolor="black", label=name)
+
+
+def _mark_deceleration(axes: np.ndarray, loss: Curve) -> None:
+    """A line through gaps and loss where the loss slows down, if it does."""
+    found = loss_deceleration(*(values.tolist() for values in loss))
+    if found is not None:
+        for axis, told in ((axes[0], "loss decelerates"), (axes[2], None)):
+            axis.axvline(found.step + 1, color="#777777", linewidth=1, linestyle="--", label=told)
 
 
 def _draw_legend(axis: Axes, told: Callable[[str], str] = str) -> None:
