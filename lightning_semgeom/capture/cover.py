@@ -81,9 +81,8 @@ class Values:
     def within(self, tokens: NDArray[np.int32]) -> Numbers:
         """How often each value is met where all of `tokens` are labels, int64 `[V]`."""
         counts = np.zeros(len(self._labelled), dtype=np.int64)
-        for first in range(
-            0, len(tokens), _ENTRIES
-        ):  # a copy of all of them would be twice as wide
+        # Not all at once: a copy of the tokens would be twice as wide.
+        for first in range(0, len(tokens), _ENTRIES):
             rows = self._rows(tokens[first : first + _ENTRIES])
             counts += np.bincount(rows, minlength=len(counts))
         return self._added_up(np.arange(len(counts)), np.minimum(counts, self._per_token))
