@@ -39,7 +39,9 @@ class Bags:
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums of the rows of `values` by bag; in order, so that they are always the same."""
-        return embedding_bag(self.order, values, self.starts, mode="sum", include_last_offset=True)
+        # Rows may be on a device without fp64, and their sums on the host.
+        order, starts = self.order.to(values.device), self.starts.to(values.device)
+        return embedding_bag(order, values, starts, mode="sum", include_last_offset=True)
 
     def __len__(self) -> int:
         """How many bags there are."""

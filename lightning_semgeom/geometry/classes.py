@@ -20,7 +20,7 @@ from lightning_semgeom.geometry.blocks import (
     first_valid_row,
     sums_device,
 )
-from lightning_semgeom.geometry.fused import can_fuse, working_on
+from lightning_semgeom.geometry.fused import can_fuse, fused_bag_sums
 
 _PANEL = 512  # columns that are copied to fp64 at a time
 
@@ -182,10 +182,7 @@ def _means(rows: Tensor, members: Bags) -> Tensor:
     """The mean of the rows of each bag, fp64 `[k, d]`; zero where there are none."""
     order, starts = members.order, members.starts
     if can_fuse(rows):
-        from lightning_semgeom.geometry.kernels import bag_sums
-
-        with working_on(rows.device):
-            sums = bag_sums(rows, members)
+        sums = fused_bag_sums(rows, members)
     else:
         panels = [
             embedding_bag(order, panel.double(), starts, mode="sum", include_last_offset=True)

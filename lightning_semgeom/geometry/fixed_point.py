@@ -1,4 +1,4 @@
-"""Sums of u u^T in whole numbers, in Triton: exact, and so the same in whatever order.
+"""Sums of u u^T in whole numbers, in Triton: exact up to 8 million rows, and so in any order alike.
 
 Tensor cores round sums of bf16 and of fp16 towards zero, which moves the norm of C by 1e-5 to 1e-4;
 products of bytes they add up exactly.
@@ -19,9 +19,9 @@ from torch import Tensor
 from lightning_semgeom.geometry.kernels import columns_of
 
 _LARGEST = 127 * 256  # of v: h stays a byte when l has been rounded off
+_MOST_ROWS = 1 << 16  # of a block: sums of products of bytes fit 32 bits then
 _PEAK_ROWS = 256
-_SIDE = 128  # widths of matrices in fixed point are multiples of it, and numbers of rows too
-_TILE = 64
+_SIDE, _HALF = 128, 64  # of tiles; bytes are kept in as many rows and columns as whole ones have
 
 
 def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
         n,
         rows.stride(0),
         width,
-        MANY=_PEAK_ROWS,
+        PART=_PEAK_ROWS,
         ROWS=4,
         COLUMNS=columns,
     )
@@ -47,7 +47,7 @@ def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
 
 
 class FixedPoint:
-    """Sums of v v^T, exact whatever the order, block by block of rows.
+    """Sums of v v^T, block by block of rows.
 
     Args:
         rows, centre, lengths: as `lengths_of` has them.
@@ -57,7 +57,7 @@ class FixedPoint:
     def __init__(self, rows: Tensor, centre: Tensor, lengths: Tensor, block: int) -> None:
         self._given = rows, centre, lengths, scale_of(rows, centre, lengths)
         padded = triton.cdiv(rows.shape[1], _SIDE) * _SIDE
-        block = triton.cdiv(block, _SIDE) * _SIDE
+        block = min(triton.cdiv(block, _SIDE) * _SIDE, _MOST_ROWS)
         self._bytes = torch.empty(2, padded, block, dtype=torch.int8, device=rows.device)
 
     def add(self, targets: Tensor, entries: Sequence[int], order: Tensor) -> None:
@@ -77,7 +77,7 @@ class FixedPoint:
     def _write(self, chosen: Tensor) -> None:
         rows, centre, lengths, scale = self._given
         _, padded, block = self._bytes.shape
-        grid = (triton.cdiv(len(chosen), _SIDE), padded // 64)
+        grid = (triton.cdiv(len(chosen), _SIDE), padded // _HALF)
         _to_fixed_point[grid](
             rows,
             chosen,
@@ -90,12 +90,12 @@ class FixedPoint:
             rows.shape[1],
             block,
             ROWS=_SIDE,
-            COLUMNS=64,
+            COLUMNS=_HALF,
         )
 
     def _multiply(self, targets: Tensor, mask: int, used: int) -> None:
         _, padded, block = self._bytes.shape
-        grid = (padded // 128, padded // 64)
+        grid = (padded // _SIDE, padded // _HALF)
         _add_products[grid](
             *self._bytes,
             targets,
@@ -104,17 +104,17 @@ class FixedPoint:
             block,
             targets.shape[1],
             ENTRIES=len(targets),
-            HEIGHT=128,
-            WIDTH=64,
-            DEPTH=128,
+            HEIGHT=_SIDE,
+            WIDTH=_HALF,
+            DEPTH=_SIDE,
             num_warps=8,
             num_stages=3,
         )
 
     def finish(self, target: Tensor) -> None:
         """Make sums of v v^T, on and above the diagonal, those of u u^T, and fill the rest."""
-        scale, sides = self._given[-1], triton.cdiv(len(target), _TILE)
-        _finish[sides, sides](target, scale, len(target), SIDE=_TILE)
+        scale, sides = self._given[-1], triton.cdiv(len(target), _HALF)
+        _finish[sides, sides](target, scale, len(target), SIDE=_HALF)
 
 
 @triton.jit
@@ -126,7 +126,7 @@ def _peaks(
     n,
     stride,
     width,
-    MANY: tl.constexpr,
+    PART: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -135,8 +135,8 @@ def _peaks(
     inside = column < width
     c = tl.load(centre + column, mask=inside, other=0.0)
     peak = tl.zeros([COLUMNS], tl.float32)
-    for start in range(0, MANY, ROWS):
-        row = part * MANY + start + tl.arange(0, ROWS)
+    for start in range(0, PART, ROWS):
+        row = part * PART + start + tl.arange(0, ROWS)
         there = (row < n)[:, None] & inside[None, :]
         x = tl.load(rows + row[:, None] * stride + column[None, :], mask=there, other=0.0)
         length = tl.load(lengths + row, mask=row < n, other=1.0)
@@ -172,7 +172,7 @@ def _to_fixed_point(
     times = tl.load(scale + column, mask=inside, other=0.0)
     u = (x.to(tl.float32) - c[None, :]) / length[:, None]
     value = tl.floor(tl.where(there, u * times[None, :], 0.0) + 0.5)
-    h = tl.floor((value + 128) / 256)
+    h = tl.floor((value + 128) * 0.00390625)  # a quotient may be off by a digit, a product not
     low_byte = value - 256 * h
     # Rows become neighbours: products of bytes are taken along what is contiguous.
     at = column.to(tl.int64)[:, None] * pitch + place[None, :]

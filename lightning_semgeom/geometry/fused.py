@@ -1,4 +1,4 @@
-"""The sums of sound rows on CUDA: each pass over them is one kernel of `kernels`.
+"""The sums of sound rows on CUDA: each pass over them is one kernel, of `kernels` or `fixed_point`.
 
 Legend: as in `sums`.
 """
@@ -13,12 +13,13 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.plan import CodePlan, Patterns
 
 _OLDEST = (8, 0)  # compute capability of the cards that were thought of: Ampere
 _FEWEST = 1 << 10  # rows: of fewer, fixed point would move the norm of C by more than 1e-6
 _BLOCKS = 32  # so that a block in fixed point, two bytes an entry, is small beside the rows
-_SMALLEST, _LARGEST = 1 << 12, 1 << 16  # rows of a block; of more, sums would not fit 32 bits
+_SMALLEST = 1 << 12  # rows of a block
 
 
 def can_fuse(rows: Tensor) -> bool:
@@ -40,6 +41,8 @@ def _kernels_run(device: torch.device) -> bool:
         rows = torch.ones(1, 16, device=device)
         with working_on(device):
             lengths_of(rows, rows[0])
+    except torch.OutOfMemoryError:
+        raise  # it says nothing of Triton, and is not remembered
     except Exception as fault:  # as without a C compiler, which Triton calls
         warnings.warn(
             f"Triton cannot compile for {device}: {fault!r}. Figures are taken with torch's own "
@@ -53,6 +56,22 @@ def _kernels_run(device: torch.device) -> bool:
 def working_on(device: torch.device) -> AbstractContextManager[None]:
     """Kernels go to `device`, where it is a CUDA device, and not to the current one."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def fused_total(rows: Tensor) -> Tensor:
+    """The sum of `rows` `[n, d]`, which `can_fuse`, fp64 `[d]`."""
+    from lightning_semgeom.geometry.kernels import total_of
+
+    with working_on(rows.device):
+        return total_of(rows)
+
+
+def fused_bag_sums(rows: Tensor, bags: Bags) -> Tensor:
+    """The sum of the `rows` `[n, d]` of each bag, fp64 `[bags, d]`; `rows` `can_fuse`."""
+    from lightning_semgeom.geometry.kernels import bag_sums
+
+    with working_on(rows.device):
+        return bag_sums(rows, bags)
 
 
 class FusedSums:
@@ -91,7 +110,7 @@ class FusedSums:
         if self._patterns is None:
             return None
         (n, d), of_set = self._rows.shape, self._patterns.of_set
-        block = min(max(n // _BLOCKS, _SMALLEST), _LARGEST)
+        block = min(max(n // _BLOCKS, _SMALLEST), n)
         moments = self._fixed_point(self._rows, self._centre, self.lengths, block)
         found = self._zeros(len(of_set), d)
         rest = self._patterns.order

@@ -16,8 +16,8 @@ from torch import Tensor
 from lightning_semgeom.geometry.bags import Bags, Cells
 
 _FEW, _ROWS_OF_FEW, _ROWS = 1 << 15, 64, 256  # rows, and those of a piece, added up in fp32
-_SHARE = 16  # pieces of a batch are fewer than the rows by so much: each has a sum of its own,
-_ALWAYS = 1 << 12  # and so many are never much
+_SHARE = 16  # pieces of a batch are fewer than the rows by so much: each has a sum of its own
+_ALWAYS = 1 << 12  # pieces are never too many for a batch
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lightning_semgeom.geometry.blocks import (
 )
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.full_precision import full_precision
-from lightning_semgeom.geometry.fused import FusedSums, can_fuse, working_on
+from lightning_semgeom.geometry.fused import FusedSums, can_fuse, fused_total, working_on
 from lightning_semgeom.geometry.plan import CodePlan, Patterns
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, check_fit, second_index
 from lightning_semgeom.geometry.symmetric import add_product, fill_below
@@ -44,17 +44,14 @@ def quick_mean(rows: Tensor) -> MeanSums:
     if sums_device(rows) != rows.device:
         return mean_sums(rows)
     total = _total(rows.detach())
-    return MeanSums(total, torch.full_like(total[0], len(rows)), total.new_zeros(()))
+    return MeanSums(total, total.new_full((), len(rows)), total.new_zeros(()))
 
 
 def _total(rows: Tensor) -> Tensor:
     """The sum of `rows` `[n, d]`, fp64 `[d]`."""
     n, d = rows.shape
     if can_fuse(rows):
-        from lightning_semgeom.geometry.kernels import total_of
-
-        with working_on(rows.device):
-            return total_of(rows)
+        return fused_total(rows)
     total = torch.zeros(d, dtype=torch.float64, device=rows.device)
     if rows.device.type != "cpu":  # there it adds up what is narrow as if it were wide
         many = n - n % _ROWS_OF_A_BAG

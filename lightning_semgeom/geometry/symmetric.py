@@ -10,7 +10,7 @@ _PANELS = 4
 
 
 def add_product(target: Tensor, unit: Tensor) -> None:
-    """Add u^T u to `target` `[d, d]`, on and above the diagonal."""
+    """Add u^T u to `target` `[d, d]`, all but what lies below the panels on the diagonal."""
     for own, _ in _panels(len(target)):
         target[own, own.start :].addmm_(unit[:, own].T, unit[:, own.start :])
 

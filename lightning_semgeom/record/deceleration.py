@@ -53,8 +53,9 @@ def loss_deceleration(steps: Sequence[float], losses: Sequence[float]) -> LossDe
 
     Returns:
         The break; None where there are fewer than ten different twentieths of a decade, where the
-        curve falls faster after the break than before, or where a break explains less than half of
-        what one fall leaves.
+        curve does not fall before the break or falls faster after it, or where a break explains
+        less than half of what one fall leaves. A loss that rises after the break has a negative
+        `rate_after`.
 
     Raises:
         ValueError: if the two are not as long as each other.
@@ -83,7 +84,7 @@ def loss_deceleration(steps: Sequence[float], losses: Sequence[float]) -> LossDe
     best = int(errors.argmin())
     level, before, after = found[best].tolist()
     left = straight.min()
-    if left < _ROUNDING * len(x) or errors[best] > (1 - _SHARE) * left or before >= after:
+    if left < _ROUNDING * len(x) or errors[best] > (1 - _SHARE) * left or before >= min(after, 0):
         return None
     begin, end = x[breaks[best]]
     loss = float(np.exp(level + before * (end - begin)))
@@ -94,7 +95,7 @@ def loss_deceleration(steps: Sequence[float], losses: Sequence[float]) -> LossDe
 
 def _binned(t: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Means of log t and log L over twentieths of a decade, `[k]` each, in order."""
-    known = np.isfinite(losses) & (losses > 0) & (t >= 1)
+    known = np.isfinite(t) & np.isfinite(losses) & (losses > 0) & (t >= 1)
     x, y = np.log(t[known]), np.log(losses[known])
     _, place = np.unique(np.floor(x / np.log(10) * _BINS_A_DECADE), return_inverse=True)
     counts = np.bincount(place)

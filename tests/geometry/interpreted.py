@@ -8,10 +8,14 @@ import sys
 
 import torch
 
-from lightning_semgeom.geometry import kernels
+from lightning_semgeom.geometry import fused, kernels, pieces
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.fused import FusedSums
 from lightning_semgeom.geometry.plan import CodePlan
+
+# So that small cases have several blocks, batches and lengths of pieces.
+fused._SMALLEST = 128
+pieces._ALWAYS, pieces._FEW = 0, 280
 
 
 def found(rows, codes, num_values, mean):

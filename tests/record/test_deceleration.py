@@ -49,6 +49,10 @@ def test_what_falls_faster_later_stays_flat_or_rises_has_none():
     assert loss_deceleration(STEPS, broken(1, 600, 0.05, 0.5)) is None
     assert loss_deceleration(STEPS, np.full(len(STEPS), 2.0)) is None
     assert loss_deceleration(STEPS, broken()[::-1]) is None
+    slowly_then_faster = np.where(STEPS < 300, STEPS**0.05, 300**0.05 * (STEPS / 300) ** 0.6)
+    assert loss_deceleration(STEPS, slowly_then_faster) is None
+    diverges = np.where(STEPS < 300, STEPS**-0.4, 300**-0.4 * (STEPS / 300) ** 0.6)
+    assert loss_deceleration(STEPS, diverges).rate_after == pytest.approx(-0.6, rel=0.1)
 
 
 def test_the_answer_moves_with_the_scales_of_loss_and_steps():
@@ -69,7 +73,8 @@ def test_order_and_what_is_not_known_do_not_matter():
     order = np.random.default_rng(0).permutation(len(STEPS))
     assert loss_deceleration(STEPS[order], losses[order]).step == pytest.approx(found.step)
     steps = [0, *STEPS.tolist(), 7, 8, 9]
-    more = [50.0, *losses.tolist(), float("nan"), float("inf"), -1.0]
+    steps.append(float("inf"))
+    more = [50.0, *losses.tolist(), float("nan"), float("inf"), -1.0, 1.0]
     assert loss_deceleration(steps, more).step == pytest.approx(found.step)
 
 
