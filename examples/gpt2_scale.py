@@ -1,7 +1,7 @@
 """GPT-2 small on all Python source of the machine: which attributes emerge, layer by layer.
 
     python examples/gpt2_scale.py              # a GPU; 124M weights, 1500 steps of 16384 tokens
-    python examples/gpt2_scale.py --quick      # two cores, three minutes: a small model, to try it
+    python examples/gpt2_scale.py --quick      # two cores, one minute: a small model, to try it
     python examples/gpt2_scale.py --prepare    # only the tokenizer and the tokens
 
 The tokenizer is trained on the same text. Attributes are what tokens are in Python, what they look
@@ -173,7 +173,7 @@ def main():
     parser.add_argument("--prepare", action="store_true", help="make the tokens alone")
     parser.add_argument("--corpus", type=Path, help="where tokens are kept (default: in --out)")
     if parser.parse_args().quick:
-        parser.set_defaults(steps=200)
+        parser.set_defaults(steps=600)
     options = parser.parse_args()
     size = QUICK if options.quick else GPT2
     out = options.out / f"{'quick' if options.quick else 'gpt2'}-{options.steps}"
