@@ -7,8 +7,9 @@
 Attributes are what tokens are in Python (of a --text: none), what they look like, with --wordnet
 their supersense, and how frequent they are: four bands of equally many tokens by their count in the
 text that is trained on. Each gap is also taken within these bands, so that nobody takes frequency
-for meaning. Sites are the embedding, each hidden layer and the unembedding. A run that is finished
-is not run again.
+for meaning. Sites are the embedding, each hidden layer and the unembedding. Hidden states are those
+of four random batches, or with --cover of windows that cover the table. A run that is finished is
+not run again.
 """
 
 from pathlib import Path
@@ -17,13 +18,15 @@ import torch
 from many_runs import parser_of, quiet_trainer, run_all, tell
 from stdlib_lm_tables import Run, draw, tables
 
-from lightning_semgeom import AttributeTable, SemanticGeometry
+from lightning_semgeom import AttributeTable, SemanticGeometry, probe_from
+from lightning_semgeom.settings.documents import read_stdlib, read_text
 from lightning_semgeom.settings.stdlib import StdlibModel
 from lightning_semgeom.settings.stdlib_text import StdlibData
 
 VOCABULARY = {"stdlib": 2048, "text": 4096}
 BANDS = ("rarest quarter", "third quarter", "second quarter", "most frequent quarter")
 MIN_COUNT = 5  # tokens of a value in a band
+PER_VALUE = 24  # tokens of a value in a probe that covers the table
 CAPTURE = {
     "embedding": True,
     "hidden": ("gpt.transformer.h.*", "gpt.transformer.ln_f"),
@@ -67,7 +70,17 @@ def within_bands(table, bands):
     return AttributeTable(torch.stack(columns, 1), tuple(names), tuple(values))
 
 
-def run(seed, steps, text, wordnet, done):
+def probe_of(data, table, text, cover):
+    """Four random batches, or windows of the text that cover the table."""
+    if not cover:
+        return data.probe_dataloader()
+    documents = read_stdlib() if text is None else read_text(Path(text))
+    return probe_from(
+        documents, data.tokenizer, table, per_value=PER_VALUE, context=64, shift_labels=True
+    )
+
+
+def run(seed, steps, text, wordnet, cover, done):
     """One run, in the folder of the file `done`."""
     folder = done.parent
     vocabulary = VOCABULARY["stdlib" if text is None else "text"]
@@ -77,8 +90,9 @@ def run(seed, steps, text, wordnet, done):
     known = attributes(data, text, wordnet)
     frequency = AttributeTable(bands[:, None], ("frequency",), (BANDS,))
     table = known.joined(frequency)
+    probe = probe_of(data, table, text, cover)
     watched = [
-        SemanticGeometry(of_tokens, name=name, probe=data.probe_dataloader(), **CAPTURE)
+        SemanticGeometry(of_tokens, name=name, probe=probe, **CAPTURE)
         for name, of_tokens in (
             ("semgeom", table),
             ("semgeom_bands", within_bands(known, bands)),
@@ -98,15 +112,17 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one seed and 400 steps")
     parser.add_argument("--text", help="train on this file instead of the standard library")
     parser.add_argument("--wordnet", metavar="DIR", help="folder of a WordNet database")
+    parser.add_argument("--cover", action="store_true", help="a probe that covers the table")
     if parser.parse_args().quick:
         parser.set_defaults(seeds=[0], steps=400)
     options = parser.parse_args()
     corpus = "stdlib" if options.text is None else Path(options.text).stem
     supersense = "" if options.wordnet is None else "-supersense"
-    out = options.out / f"{corpus}{supersense}-{options.steps}"
+    probe = "-cover" if options.cover else ""
+    out = options.out / f"{corpus}{supersense}{probe}-{options.steps}"
     jobs = [
-        (seed, options.steps, options.text, options.wordnet, out / f"seed{seed}" / "done")
-        for seed in options.seeds
+        (seed, options.steps, options.text, options.wordnet, options.cover, out / name / "done")
+        for seed, name in ((seed, f"seed{seed}") for seed in options.seeds)
     ]
     run_all(run, jobs)
     runs = [Run(done.parent) for *_, done in jobs]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_semgeom import AttributeTable
+from lightning_semgeom.settings.stdlib_text import StdlibData
 from tests.examples import scripts
 
 TEXT = "\n\n".join(
@@ -43,6 +44,23 @@ def test_an_attribute_within_a_band_labels_its_rows_there_alone(script):
     assert within.codes[10:, 2].tolist() == [0, 1] * 5
     rare = AttributeTable.from_dict({"kind": ["x"] * 5 + ["y"] * 5 + ["z"] * 4 + [None] * 6})
     assert script.within_bands(rare, torch.zeros(20).long()).codes[10:14, 0].tolist() == [-1] * 4
+
+
+def test_the_probe_is_of_random_windows_or_of_those_that_cover_the_table(script, tmp_path):
+    text = tmp_path / "text.py"
+    text.write_text(TEXT)
+    data = StdlibData(4, 600, batch_size=4, text=str(text))
+    table = AttributeTable.surface(data.tokenizer)
+    assert len([*script.probe_of(data, table, str(text), cover=False)]) == 4
+    with pytest.warns(UserWarning, match="less often"):  # so small a text lacks some tokens
+        covering = script.probe_of(data, table, str(text), cover=True)
+    labels = {int(label) for batch in covering for label in batch["labels"][:, 1:].flatten()}
+    for a, (name, values) in enumerate(zip(table.names, table.values, strict=True)):
+        for code, value in enumerate(values):
+            tokens = set((table.codes[:, a] == code).nonzero()[:, 0].tolist())
+            assert len(labels & tokens) == covering.met[name][value]
+            assert covering.asked[name][value] == min(script.PER_VALUE, len(tokens))
+    assert covering.met["space"]["space"] >= script.PER_VALUE
 
 
 @pytest.mark.processes
