@@ -21,11 +21,11 @@ import torch
 from gpt2_corpus import prepared
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from many_runs import parser_of, tell
-from stdlib_lm import BANDS, within_bands
+from stdlib_lm import bands_of, watched, with_frequency, within_bands
 from stdlib_lm_tables import Run, draw, tables
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_semgeom import AttributeTable, SemanticGeometry
+from lightning_semgeom import AttributeTable
 from lightning_semgeom.settings.stdlib import StdlibModel
 
 PROBE = 10**9  # the step whose windows hidden states are looked at with
@@ -101,37 +101,22 @@ def sites_of(size):
     return [*hidden], named | {"unembedding": "unembedding"}
 
 
-def watched(size, tokenizer, tokens, probe, seed):
-    """The callbacks: attributes, the same within bands of frequency, and a control."""
-    counts = torch.from_numpy(np.bincount(tokens, minlength=size.vocabulary))
-    ranks = counts.argsort(stable=True).argsort()
-    bands = ranks * len(BANDS) // size.vocabulary
-    known = AttributeTable.python_tokens(tokenizer).joined(AttributeTable.surface(tokenizer))
-    frequency = AttributeTable(bands[:, None], ("frequency",), (BANDS,))
-    table = known.joined(frequency)
-    return [
-        SemanticGeometry(
-            of_tokens,
-            name=name,
-            hidden=sites_of(size)[0],
-            probe=probe,
-            shift_labels=True,
-            every_n_steps=50,
-        )
-        for name, of_tokens in (
-            ("semgeom", table),
-            ("semgeom_bands", within_bands(known, bands)),
-            ("semgeom_control", table.shuffled(seed)),
-        )
-    ]
-
-
 def run(size, seed, steps, corpus, folder):
     """One run, in `folder`; it goes on where it was ended."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer, tokens = corpus
     data = Source(tokens, size, seed)
-    callbacks = watched(size, tokenizer, tokens, data.probe_dataloader(), seed)
+    bands = bands_of(torch.from_numpy(np.bincount(tokens, minlength=size.vocabulary)))
+    known = AttributeTable.python_tokens(tokenizer).joined(AttributeTable.surface(tokenizer))
+    callbacks = watched(
+        with_frequency(known, bands),
+        within_bands(known, bands),
+        seed,
+        hidden=sites_of(size)[0],
+        probe=data.probe_dataloader(),
+        shift_labels=True,
+        every_n_steps=50,
+    )
     (folder / "attributes.txt").write_text(f"{callbacks[0].attributes}\n")
     trainer = pl.Trainer(
         max_steps=steps,

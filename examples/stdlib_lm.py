@@ -51,8 +51,13 @@ def frequency_bands(data, tokens):
     counts = torch.zeros(tokens, dtype=torch.int64)
     for batch in data.train_dataloader():
         counts += torch.bincount(batch["input_ids"].flatten(), minlength=tokens)
+    return bands_of(counts)
+
+
+def bands_of(counts):
+    """Four bands of equally many tokens by their `counts` `[tokens]`."""
     ranks = counts.argsort(stable=True).argsort()
-    return ranks * len(BANDS) // tokens
+    return ranks * len(BANDS) // len(counts)
 
 
 def within_bands(table, bands):
@@ -68,6 +73,21 @@ def within_bands(table, bands):
                 names.append(f"{name} in band {band}")
                 values.append(table.values[a])
     return AttributeTable(torch.stack(columns, 1), tuple(names), tuple(values))
+
+
+def with_frequency(known, bands):
+    """What is known of the tokens, and their bands as an attribute more."""
+    return known.joined(AttributeTable(bands[:, None], ("frequency",), (BANDS,)))
+
+
+def watched(table, in_bands, seed, **capture):
+    """The callbacks: attributes, the same within bands of frequency, and a control."""
+    tables = {
+        "semgeom": table,
+        "semgeom_bands": in_bands,
+        "semgeom_control": table.shuffled(seed),
+    }
+    return [SemanticGeometry(found, name=name, **capture) for name, found in tables.items()]
 
 
 def probe_of(data, table, text, cover):
@@ -88,18 +108,10 @@ def run(seed, steps, text, wordnet, cover, done):
     tokens = data.tokenizer.get_vocab_size()
     bands = frequency_bands(data, tokens)
     known = attributes(data, text, wordnet)
-    frequency = AttributeTable(bands[:, None], ("frequency",), (BANDS,))
-    table = known.joined(frequency)
+    table = with_frequency(known, bands)
     probe = probe_of(data, table, text, cover)
-    watched = [
-        SemanticGeometry(of_tokens, name=name, probe=probe, **CAPTURE)
-        for name, of_tokens in (
-            ("semgeom", table),
-            ("semgeom_bands", within_bands(known, bands)),
-            ("semgeom_control", table.shuffled(seed)),
-        )
-    ]
-    trainer = quiet_trainer(steps, *watched, gradient_clip_val=1.0, default_root_dir=folder)
+    callbacks = watched(table, within_bands(known, bands), seed, probe=probe, **CAPTURE)
+    trainer = quiet_trainer(steps, *callbacks, gradient_clip_val=1.0, default_root_dir=folder)
     model = StdlibModel(tokens, steps, seed=seed)
     trainer.fit(model, data)
     (folder / "attributes.txt").write_text(f"{table}\n")

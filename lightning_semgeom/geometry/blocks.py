@@ -31,6 +31,11 @@ def sums_device(rows: Tensor) -> torch.device:
     return torch.device("cpu") if rows.device.type == "mps" else rows.device
 
 
+def sums_zeros(rows: Tensor, *size: int) -> Tensor:
+    """Room for sums of `rows` `[n, d]`, fp64 `[*size, d]` on their device."""
+    return torch.zeros(*size, rows.shape[1], dtype=torch.float64, device=rows.device)
+
+
 def block_slices(rows: Tensor) -> Iterator[slice]:
     """Slices that cut `rows` `[n, d]` into blocks of a size that suits its device."""
     row_bytes = rows.shape[1] * (8 if rows.dtype == torch.float64 else 4)

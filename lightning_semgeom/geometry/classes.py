@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import (
@@ -160,11 +159,10 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
         finite makes its class not finite; a class whose mean is zero is zero, and so is one that
         cannot be told from the mean of all.
     """
-    device, rows = sums_device(rows), rows.detach()
-    order, starts = members.order.to(device), members.starts.to(device)
+    rows = rows.detach()
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
     # Each line below that makes a tensor of this size anew would take as long as the sums.
-    means = _means(rows.to(device), Bags(order, starts))
+    means = _means(rows.to(sums_device(rows)), members)
     low, high = means.amin(1, keepdim=True), means.amax(1, keepdim=True)  # `aminmax` is slow
     is_finite = low.isfinite() & high.isfinite()
     valid = is_finite & ((low < 0) | (high > 0))
@@ -180,13 +178,9 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
 
 def _means(rows: Tensor, members: Bags) -> Tensor:
     """The mean of the rows of each bag, fp64 `[k, d]`; zero where there are none."""
-    order, starts = members.order, members.starts
     if can_fuse(rows):
         sums = fused_bag_sums(rows, members)
     else:
-        panels = [
-            embedding_bag(order, panel.double(), starts, mode="sum", include_last_offset=True)
-            for panel in torch.split(rows, _PANEL, dim=1)
-        ]
+        panels = [members.sums(panel.double()) for panel in torch.split(rows, _PANEL, dim=1)]
         sums = panels[0] if len(panels) == 1 else torch.cat(panels, dim=1)
-    return sums.div_(starts.diff().clamp(min=1).to(sums)[:, None])
+    return sums.div_(members.starts.diff().clamp(min=1).to(sums)[:, None])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.bags import Bags
+from lightning_semgeom.geometry.blocks import sums_zeros
 from lightning_semgeom.geometry.plan import CodePlan, Patterns
 
 _OLDEST = (8, 0)  # compute capability of the cards that were thought of: Ampere
@@ -99,7 +100,7 @@ class FusedSums:
     def value_sums(self) -> Tensor:
         """S_g of all attributes, fp64 `[V, d]`."""
         unit = self._centre, self.lengths
-        found = self._zeros(self._plan.offsets[-1])
+        found = sums_zeros(self._rows, self._plan.offsets[-1])
         for pieces in self._plan.pieces:
             sums = self._bag_sums(self._rows, pieces.rows, unit)
             found[pieces.index] = self._bag_sums(sums, pieces.of_values)
@@ -112,7 +113,7 @@ class FusedSums:
         (n, d), of_set = self._rows.shape, self._patterns.of_set
         block = min(max(n // _BLOCKS, _SMALLEST), n)
         moments = self._fixed_point(self._rows, self._centre, self.lengths, block)
-        found = self._zeros(len(of_set), d)
+        found = sums_zeros(self._rows, len(of_set), d)
         rest = self._patterns.order
         for pattern, size in enumerate(self._patterns.sizes):
             chosen, rest = rest[:size], rest[size:]
@@ -121,8 +122,3 @@ class FusedSums:
         for target in found:
             moments.finish(target)
         return found
-
-    def _zeros(self, *size: int) -> Tensor:
-        """fp64 `[*size, d]`."""
-        width = self._rows.shape[1]
-        return torch.zeros(*size, width, dtype=torch.float64, device=self._rows.device)

@@ -21,6 +21,7 @@ from lightning_semgeom.geometry.blocks import (
     block_dtype,
     block_slices,
     sums_device,
+    sums_zeros,
 )
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.full_precision import full_precision
@@ -216,13 +217,11 @@ class _QuickSums:
 
     def value_sums(self) -> Tensor:
         """S_g of all attributes, fp64 `[V, d]`; to be asked for once."""
-        found = self._zeros(self._plan.offsets[-1])
+        found = sums_zeros(self._rows, self._plan.offsets[-1])
         for cells, sums in zip(self._plan.cells, self._cells, strict=True):
             of_cells = self._of_bags(cells.bags) if self._in_bags else sums
             for a, bags in cells.value_bags.items():
-                found[slice(*self._plan.offsets[a : a + 2])] = embedding_bag(
-                    bags.order, of_cells, bags.starts, mode="sum", include_last_offset=True
-                )
+                found[slice(*self._plan.offsets[a : a + 2])] = bags.sums(of_cells)
         self._cells = []  # second moments need the room
         return found
 
@@ -249,17 +248,12 @@ class _QuickSums:
         if self._patterns is None:
             return None
         of_set, d = self._patterns.of_set, self._rows.shape[1]
-        found = self._zeros(len(of_set), d)
+        found = sums_zeros(self._rows, len(of_set), d)
         for target, patterns in zip(found, of_set, strict=True):
             for pattern in patterns:
                 target += self._moments[pattern]
             fill_below(target)
         return found.nan_to_num_()  # of rows that are not fit; eigenvalues would not be found
-
-    def _zeros(self, *size: int) -> Tensor:
-        """fp64 `[*size, d]`."""
-        width = self._rows.shape[1]
-        return torch.zeros(*size, width, dtype=torch.float64, device=self._rows.device)
 
 
 def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:

@@ -51,6 +51,7 @@ def timeline(
     room = _MARGINS.panel(figure, rows, len(sites))[0] + _MARGINS.between[0]
     records = [*history.records, *(() if control is None else control.records)]
     last = max([0, *(record.step for record in records), *(() if loss is None else loss[0])])
+    slows = None if loss is None else loss_deceleration(*(of.tolist() for of in loss))
     log_steps(axes[0, 0], last + 1)  # the others share its steps
     for column, site in enumerate(sites):
         _draw_attributes(axes[0, column], history, site, control)
@@ -61,7 +62,8 @@ def timeline(
             _draw(axes[1, column], curve, color=COLOURS[-1])
         if loss is not None:
             _draw(axes[2, column], loss, color="#777777", linewidth=1)
-            _mark_deceleration(axes[:, column], loss)
+            if slows is not None:
+                _mark_deceleration(axes[:, column], slows.step)
         for axis in axes[:, column]:
             axis.grid(True, color="#EEEEEE")
             few_ticks(axis, "y")
@@ -128,12 +130,10 @@ def _draw_attributes(
         axis.plot([], [], marker, color="white", markeredgecolor="black", label=name)
 
 
-def _mark_deceleration(axes: np.ndarray, loss: Curve) -> None:
-    """A line through gaps and loss where the loss slows down, if it does."""
-    found = loss_deceleration(*(values.tolist() for values in loss))
-    if found is not None:
-        for axis, told in ((axes[0], "loss decelerates"), (axes[2], None)):
-            axis.axvline(found.step + 1, color="#777777", linewidth=1, linestyle="--", label=told)
+def _mark_deceleration(axes: np.ndarray, step: float) -> None:
+    """A line through gaps and loss where the loss slows down."""
+    for axis, told in ((axes[0], "loss decelerates"), (axes[2], None)):
+        axis.axvline(step + 1, color="#777777", linewidth=1, linestyle="--", label=told)
 
 
 def _draw_legend(axis: Axes, told: Callable[[str], str] = str) -> None:
