@@ -19,7 +19,7 @@ from lightning_semgeom.geometry.blocks import (
     first_valid_row,
     sums_device,
 )
-from lightning_semgeom.geometry.fused import can_fuse, fused_bag_sums
+from lightning_semgeom.geometry.fused import can_fuse, fused_offsets
 
 _PANEL = 512  # columns that are copied to fp64 at a time
 
@@ -160,6 +160,8 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
         cannot be told from the mean of all.
     """
     rows = rows.detach()
+    if can_fuse(rows):
+        return fused_offsets(rows, members)
     # In fp64, so that the means do not depend on the order of the rows, which is that of processes.
     # Each line below that makes a tensor of this size anew would take as long as the sums.
     means = _means(rows.to(sums_device(rows)), members)
@@ -178,9 +180,6 @@ def class_offsets(rows: Tensor, members: Bags) -> Tensor:
 
 def _means(rows: Tensor, members: Bags) -> Tensor:
     """The mean of the rows of each bag, fp64 `[k, d]`; zero where there are none."""
-    if can_fuse(rows):
-        sums = fused_bag_sums(rows, members)
-    else:
-        panels = [members.sums(panel.double()) for panel in torch.split(rows, _PANEL, dim=1)]
-        sums = panels[0] if len(panels) == 1 else torch.cat(panels, dim=1)
+    panels = [members.sums(panel.double()) for panel in torch.split(rows, _PANEL, dim=1)]
+    sums = panels[0] if len(panels) == 1 else torch.cat(panels, dim=1)
     return sums.div_(members.starts.diff().clamp(min=1).to(sums)[:, None])

@@ -9,26 +9,24 @@ v = 256 h + l.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from lightning_semgeom.geometry.kernels import columns_of
+from lightning_semgeom.geometry.kernels import columns_of, part_of
+from lightning_semgeom.geometry.patterns import CHUNK, Chunks
 
 _LARGEST = 127 * 256  # of v: h stays a byte when l has been rounded off
 _MOST_ROWS = 1 << 16  # of a block: sums of products of bytes fit 32 bits then
-_PEAK_ROWS = 256
-_SIDE, _HALF = 128, 64  # of tiles; bytes are kept in as many rows and columns as whole ones have
+_HALF = CHUNK // 2  # the narrow side of a tile; bytes fill whole tiles
 
 
 def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
     """The scale of each column, fp32 `[d]`, that its largest |u| becomes `_LARGEST` with."""
     n, width = rows.shape
-    peaks = torch.empty(triton.cdiv(n, _PEAK_ROWS), width, device=rows.device)
-    columns = columns_of(width)
+    part, columns = part_of(n), columns_of(width)
+    peaks = torch.empty(triton.cdiv(n, part), width, device=rows.device)
     grid = (len(peaks), triton.cdiv(width, columns))
     _peaks[grid](
         rows,
@@ -38,7 +36,7 @@ def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
         n,
         rows.stride(0),
         width,
-        PART=_PEAK_ROWS,
+        PART=part,
         ROWS=4,
         COLUMNS=columns,
     )
@@ -47,7 +45,7 @@ def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
 
 
 class FixedPoint:
-    """Sums of v v^T, block by block of rows.
+    """Sums of u u^T, block by block of rows.
 
     Args:
         rows, centre, lengths: as `lengths_of` has them.
@@ -56,65 +54,65 @@ class FixedPoint:
 
     def __init__(self, rows: Tensor, centre: Tensor, lengths: Tensor, block: int) -> None:
         self._given = rows, centre, lengths, scale_of(rows, centre, lengths)
-        padded = triton.cdiv(rows.shape[1], _SIDE) * _SIDE
-        block = min(triton.cdiv(block, _SIDE) * _SIDE, _MOST_ROWS)
+        padded = triton.cdiv(rows.shape[1], CHUNK) * CHUNK
+        block = min(triton.cdiv(block, CHUNK) * CHUNK, _MOST_ROWS)
         self._bytes = torch.empty(2, padded, block, dtype=torch.int8, device=rows.device)
 
-    def add(self, targets: Tensor, entries: Sequence[int], order: Tensor) -> None:
-        """Add those of the rows `order`, on and above the diagonal.
+    def sums(self, chunks: Chunks, count: int) -> Tensor:
+        """Sums of u u^T, fp64 `[count, d, d]`.
 
         Args:
-            targets: fp64 `[., d, d]`.
-            entries: to which of them; at most 63 there are.
-            order: int64 `[m]`.
+            chunks: which rows are added to which of the sums.
+            count: of the sums, at most 63, each with a row.
         """
-        block, mask = self._bytes.shape[2], sum(1 << entry for entry in entries)
-        for chosen in torch.split(order, block):
+        rows, width = self._given[0], self._given[0].shape[1]
+        found = torch.empty(count, width, width, dtype=torch.float64, device=rows.device)
+        block = self._bytes.shape[2]
+        for start in range(0, len(chunks.order), block):
+            chosen = chunks.order[start : start + block]
             self._write(chosen)
-            used = triton.cdiv(len(chosen), _SIDE) * _SIDE
-            self._multiply(targets, mask, used)
+            self._multiply(found, chunks, start, start + len(chosen))
+        return found
 
     def _write(self, chosen: Tensor) -> None:
         rows, centre, lengths, scale = self._given
         _, padded, block = self._bytes.shape
-        grid = (triton.cdiv(len(chosen), _SIDE), padded // _HALF)
-        _to_fixed_point[grid](
+        _to_fixed_point[len(chosen) // CHUNK, padded // _HALF](
             rows,
             chosen,
             centre,
             lengths,
             scale,
             *self._bytes,
-            len(chosen),
             rows.stride(0),
             rows.shape[1],
             block,
-            ROWS=_SIDE,
+            ROWS=CHUNK,
             COLUMNS=_HALF,
         )
 
-    def _multiply(self, targets: Tensor, mask: int, used: int) -> None:
+    def _multiply(self, targets: Tensor, chunks: Chunks, start: int, stop: int) -> None:
         _, padded, block = self._bytes.shape
-        grid = (padded // _SIDE, padded // _HALF)
-        _add_products[grid](
+        _add_products[padded // CHUNK, padded // _HALF](
             *self._bytes,
+            self._given[-1],
             targets,
-            mask,
-            used,
+            chunks.starts,
+            chunks.entries,
+            chunks.firsts,
+            chunks.lasts,
+            len(chunks.entries),
+            start,
+            stop,
             block,
             targets.shape[1],
             ENTRIES=len(targets),
-            HEIGHT=_SIDE,
+            HEIGHT=CHUNK,
             WIDTH=_HALF,
-            DEPTH=_SIDE,
+            DEPTH=CHUNK,
             num_warps=8,
             num_stages=3,
         )
-
-    def finish(self, target: Tensor) -> None:
-        """Make sums of v v^T, on and above the diagonal, those of u u^T, and fill the rest."""
-        scale, sides = self._given[-1], triton.cdiv(len(target), _HALF)
-        _finish[sides, sides](target, scale, len(target), SIDE=_HALF)
 
 
 @triton.jit
@@ -145,7 +143,7 @@ def _peaks(
     tl.store(peaks + part * width + column, peak, mask=inside)
 
 
-@triton.jit(do_not_specialize=["n"])
+@triton.jit
 def _to_fixed_point(
     rows,
     order,
@@ -154,7 +152,6 @@ def _to_fixed_point(
     scale,
     high,
     low,
-    n,
     stride,
     width,
     pitch,
@@ -164,10 +161,10 @@ def _to_fixed_point(
     place = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = column < width
-    row = tl.load(order + place, mask=place < n, other=0)
-    there = (place < n)[:, None] & inside[None, :]
+    row = tl.load(order + place)
+    there = (row >= 0)[:, None] & inside[None, :]
     x = tl.load(rows + row[:, None] * stride + column[None, :], mask=there, other=0.0)
-    length = tl.load(lengths + row, mask=place < n, other=1.0)
+    length = tl.load(lengths + row, mask=row >= 0, other=1.0)
     c = tl.load(centre + column, mask=inside, other=0.0)
     times = tl.load(scale + column, mask=inside, other=0.0)
     u = (x.to(tl.float32) - c[None, :]) / length[:, None]
@@ -180,13 +177,19 @@ def _to_fixed_point(
     tl.store(low + at, tl.trans(low_byte.to(tl.int8)))
 
 
-@triton.jit(do_not_specialize=["mask"])
+@triton.jit(do_not_specialize=["patterns", "begin", "end"])
 def _add_products(
     high,
     low,
+    scale,
     targets,
-    mask,
-    used,
+    starts,
+    entries,
+    firsts,
+    lasts,
+    patterns,
+    begin,
+    end,
     pitch,
     width,
     ENTRIES: tl.constexpr,
@@ -194,6 +197,7 @@ def _add_products(
     WIDTH: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
+    """Add v v^T of the rows begin to end; a sum that is complete becomes that of u u^T."""
     top, left = tl.program_id(0) * HEIGHT, tl.program_id(1) * WIDTH
     if left + WIDTH > top:  # else it lies below the diagonal
         own = top + tl.arange(0, HEIGHT)
@@ -201,41 +205,44 @@ def _add_products(
         depth = tl.arange(0, DEPTH)
         at_own = own.to(tl.int64)[:, None] * pitch + depth[None, :]
         at_other = other.to(tl.int64)[None, :] * pitch + depth[:, None]
-        both_high = tl.zeros([HEIGHT, WIDTH], tl.int32)
-        mixed = tl.zeros([HEIGHT, WIDTH], tl.int32)
-        both_low = tl.zeros([HEIGHT, WIDTH], tl.int32)
-        for start in range(0, used, DEPTH):
-            own_high, own_low = tl.load(high + at_own + start), tl.load(low + at_own + start)
-            other_high = tl.load(high + at_other + start)
-            other_low = tl.load(low + at_other + start)
-            both_high = tl.dot(own_high, other_high, both_high, out_dtype=tl.int32)
-            mixed = tl.dot(own_high, other_low, mixed, out_dtype=tl.int32)
-            mixed = tl.dot(own_low, other_high, mixed, out_dtype=tl.int32)
-            both_low = tl.dot(own_low, other_low, both_low, out_dtype=tl.int32)
-        found = both_high.to(tl.float64) * 65536 + mixed.to(tl.float64) * 256
-        found += both_low.to(tl.float64)
         at = own.to(tl.int64)[:, None] * width + other[None, :]
+        at_mirrored = other.to(tl.int64)[:, None] * width + own[None, :]
         upper = (own[:, None] <= other[None, :]) & (other < width)[None, :]
-        for entry in range(ENTRIES):
-            if (tl.cast(mask, tl.int64) >> entry) & 1:
-                target = targets + tl.cast(entry, tl.int64) * width * width
-                kept = tl.load(target + at, mask=upper, other=0.0)
-                tl.store(target + at, kept + found, mask=upper)
-
-
-@triton.jit
-def _finish(target, scale, width, SIDE: tl.constexpr):
-    if tl.program_id(0) <= tl.program_id(1):
-        own = tl.program_id(0) * SIDE + tl.arange(0, SIDE)
-        other = tl.program_id(1) * SIDE + tl.arange(0, SIDE)
+        mirrored = (own[None, :] < other[:, None]) & (other < width)[:, None]
         own_scale = tl.load(scale + own, mask=own < width, other=0.0).to(tl.float64)
         other_scale = tl.load(scale + other, mask=other < width, other=0.0).to(tl.float64)
-        inside = (own < width)[:, None] & (other < width)[None, :]
-        at = own.to(tl.int64)[:, None] * width + other[None, :]
-        upper = inside & (own[:, None] <= other[None, :])
-        v = tl.load(target + at, mask=upper, other=0.0)
-        product = own_scale[:, None] * other_scale[None, :]
-        u = v / tl.where(product > 0, product, 1.0)  # where it is 0, so is v
-        tl.store(target + at, u, mask=upper)
-        at = other.to(tl.int64)[:, None] * width + own[None, :]
-        tl.store(target + at, tl.trans(u), mask=tl.trans(inside & (own[:, None] < other[None, :])))
+        scales = own_scale[:, None] * other_scale[None, :]
+        scales = tl.where(scales > 0, scales, 1.0)  # where it is 0, so is v
+        for pattern in range(patterns):
+            start, stop = tl.load(starts + pattern), tl.load(starts + pattern + 1)
+            low_end = tl.maximum(start, begin) - begin
+            high_end = tl.minimum(stop, end) - begin
+            if low_end < high_end:
+                both_high = tl.zeros([HEIGHT, WIDTH], tl.int32)
+                mixed = tl.zeros([HEIGHT, WIDTH], tl.int32)
+                both_low = tl.zeros([HEIGHT, WIDTH], tl.int32)
+                for k in range(low_end, high_end, DEPTH):
+                    own_high, own_low = tl.load(high + at_own + k), tl.load(low + at_own + k)
+                    other_high = tl.load(high + at_other + k)
+                    other_low = tl.load(low + at_other + k)
+                    both_high = tl.dot(own_high, other_high, both_high, out_dtype=tl.int32)
+                    mixed = tl.dot(own_high, other_low, mixed, out_dtype=tl.int32)
+                    mixed = tl.dot(own_low, other_high, mixed, out_dtype=tl.int32)
+                    both_low = tl.dot(own_low, other_low, both_low, out_dtype=tl.int32)
+                found = both_high.to(tl.float64) * 65536 + mixed.to(tl.float64) * 256
+                found += both_low.to(tl.float64)
+                added_to = tl.load(entries + pattern)
+                first = tl.where(start >= begin, tl.load(firsts + pattern), 0)
+                last = tl.where(stop <= end, tl.load(lasts + pattern), 0)
+                for entry in range(ENTRIES):
+                    if (added_to >> entry) & 1:
+                        target = targets + tl.cast(entry, tl.int64) * width * width
+                        v = found
+                        if ((first >> entry) & 1) == 0:
+                            v += tl.load(target + at, mask=upper, other=0.0)
+                        if (last >> entry) & 1:
+                            u = v / scales
+                            tl.store(target + at, u, mask=upper)
+                            tl.store(target + at_mirrored, tl.trans(u), mask=mirrored)
+                        else:
+                            tl.store(target + at, v, mask=upper)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.bags import Bags
-from lightning_semgeom.geometry.blocks import sums_zeros
-from lightning_semgeom.geometry.plan import CodePlan, Patterns
+from lightning_semgeom.geometry.patterns import Patterns
+from lightning_semgeom.geometry.plan import CodePlan
 
 _OLDEST = (8, 0)  # compute capability of the cards that were thought of: Ampere
 _FEWEST = 1 << 10  # rows: of fewer, fixed point would move the norm of C by more than 1e-6
@@ -67,12 +67,12 @@ def fused_total(rows: Tensor) -> Tensor:
         return total_of(rows)
 
 
-def fused_bag_sums(rows: Tensor, bags: Bags) -> Tensor:
-    """The sum of the `rows` `[n, d]` of each bag, fp64 `[bags, d]`; `rows` `can_fuse`."""
-    from lightning_semgeom.geometry.kernels import bag_sums
+def fused_offsets(rows: Tensor, members: Bags) -> Tensor:
+    """As `class_offsets`, of `rows` `[n, d]`, which `can_fuse`."""
+    from lightning_semgeom.geometry.class_kernels import offsets_of
 
     with working_on(rows.device):
-        return bag_sums(rows, bags)
+        return offsets_of(rows, members)
 
 
 class FusedSums:
@@ -90,7 +90,7 @@ class FusedSums:
     ) -> None:
         from lightning_semgeom.geometry import fixed_point, kernels
 
-        self._bag_sums, self._fixed_point = kernels.bag_sums, fixed_point.FixedPoint
+        self._kernels, self._fixed_point = kernels, fixed_point.FixedPoint
         self._rows, self._plan, self._patterns = rows, plan, patterns
         width = rows.shape[1]
         zero = torch.zeros(width, dtype=torch.float32, device=rows.device)
@@ -99,26 +99,22 @@ class FusedSums:
 
     def value_sums(self) -> Tensor:
         """S_g of all attributes, fp64 `[V, d]`."""
-        unit = self._centre, self.lengths
-        found = sums_zeros(self._rows, self._plan.offsets[-1])
+        width, device = self._rows.shape[1], self._rows.device
+        found = torch.empty(self._plan.offsets[-1], width, dtype=torch.float64, device=device)
         for pieces in self._plan.pieces:
-            sums = self._bag_sums(self._rows, pieces.rows, unit)
-            found[pieces.index] = self._bag_sums(sums, pieces.of_values)
+            sums = self._kernels.unit_sums(self._rows, pieces.rows, self._centre, self.lengths)
+            self._kernels.write_sums(found, sums, pieces.of_values, pieces.index)
         return found
 
     def second(self) -> Tensor | None:
         """C of all rows and of each set of rows that some attributes label, fp64 `[., d, d]`."""
         if self._patterns is None:
             return None
-        (n, d), of_set = self._rows.shape, self._patterns.of_set
+        n, of_set = len(self._rows), self._patterns.of_set
         block = min(max(n // _BLOCKS, _SMALLEST), n)
         moments = self._fixed_point(self._rows, self._centre, self.lengths, block)
-        found = sums_zeros(self._rows, len(of_set), d)
-        rest = self._patterns.order
-        for pattern, size in enumerate(self._patterns.sizes):
-            chosen, rest = rest[:size], rest[size:]
-            entries = [entry for entry, patterns in enumerate(of_set) if pattern in patterns]
-            moments.add(found, entries, chosen)
-        for target in found:
-            moments.finish(target)
+        found = moments.sums(self._patterns.chunks, len(of_set))
+        for entry, patterns in enumerate(of_set):
+            if not patterns:
+                found[entry].zero_()
         return found

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from lightning_semgeom.geometry.bags import Bags
 
-_PART = 256  # rows of a column's sum at a time
+_MANY = 1 << 15  # rows
 
 
 def total_of(rows: Tensor) -> Tensor:
     """The sum of `rows` `[n, d]`, fp64 `[d]`."""
     n, width = rows.shape
-    parts = torch.empty(triton.cdiv(n, _PART), width, dtype=torch.float64, device=rows.device)
-    columns = columns_of(width)
+    part, columns = part_of(n), columns_of(width)
+    parts = torch.empty(triton.cdiv(n, part), width, dtype=torch.float64, device=rows.device)
     grid = (len(parts), triton.cdiv(width, columns))
-    _totals[grid](rows, parts, n, rows.stride(0), width, PART=_PART, ROWS=4, COLUMNS=columns)
+    _totals[grid](rows, parts, n, rows.stride(0), width, PART=part, ROWS=4, COLUMNS=columns)
     return parts.sum(0)
 
 
@@ -37,27 +37,50 @@ def lengths_of(rows: Tensor, centre: Tensor) -> Tensor:
     return found
 
 
-def bag_sums(rows: Tensor, bags: Bags, unit: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """The sum of the rows of each bag, `[bags, d]`: of u in fp32, of x in fp64.
+def unit_sums(rows: Tensor, bags: Bags, centre: Tensor, lengths: Tensor) -> Tensor:
+    """The sum of u over the rows of each bag, fp32 `[bags, d]`.
 
     Args:
         rows: `[n, d]`, any floating point dtype; the columns of a row are neighbours in memory.
         bags: which rows, on their device.
-        unit: centre and lengths, for the sums of u; None: those of x.
+        centre, lengths: as `lengths_of` has them.
     """
-    width = rows.shape[1]
-    dtype = torch.float64 if unit is None else torch.float32
-    found = torch.empty(len(bags), width, dtype=dtype, device=rows.device)
+    found = torch.empty(len(bags), rows.shape[1], dtype=torch.float32, device=rows.device)
+    _sum_bags(rows, bags, found, None, (centre, lengths), 4, columns_of(rows.shape[1]))
+    return found
+
+
+def write_sums(found: Tensor, rows: Tensor, bags: Bags, index: Tensor) -> None:
+    """Make row `index[b]` of `found`, fp64 `[., d]`, the sum of `rows` `[n, d]` over bag b.
+
+    Args:
+        found: room for the sums.
+        rows, bags: as in `unit_sums`.
+        index: int64 `[bags]`.
+    """
+    # As measured: flat where bags are small, high where some are large.
+    height = 16 if len(bags.order) >= 16 * len(bags) else 4
+    _sum_bags(rows, bags, found, index, None, height, 256)
+
+
+def _sum_bags(
+    rows: Tensor,
+    bags: Bags,
+    found: Tensor,
+    index: Tensor | None,
+    unit: tuple[Tensor, Tensor] | None,
+    height: int,
+    columns: int,
+) -> None:
     if not len(bags):
-        return found
-    # As measured: flat and wide where bags are small, high where some are large.
-    columns = 256 if unit is None else columns_of(width)
-    height = 16 if unit is None and len(bags.order) >= 16 * len(bags) else 4
+        return
+    width = rows.shape[1]
     _bag_sums[len(bags), triton.cdiv(width, columns)](
         rows,
         bags.order,
         bags.starts,
         *(unit or (rows, rows)),
+        bags.starts if index is None else index,
         found,
         rows.stride(0),
         width,
@@ -65,7 +88,11 @@ def bag_sums(rows: Tensor, bags: Bags, unit: tuple[Tensor, Tensor] | None = None
         ROWS=height,
         COLUMNS=columns,
     )
-    return found
+
+
+def part_of(rows: int) -> int:
+    """How many of so many rows one program takes, that all processors have some."""
+    return 256 if rows >= _MANY else 64
 
 
 def columns_of(width: int) -> int:
@@ -110,6 +137,7 @@ def _bag_sums(
     starts,
     centre,
     lengths,
+    index,
     sums,
     stride,
     width,
@@ -133,4 +161,5 @@ def _bag_sums(
             length = tl.load(lengths + row, mask=place < last, other=1.0)
             x = tl.where(there, (x.to(tl.float32) - c[None, :]) / length[:, None], 0.0)
         total += tl.sum(x.to(total.dtype), axis=0)
-    tl.store(sums + bag * width + column, total, mask=inside)
+    at = bag if UNIT else tl.load(index + bag)
+    tl.store(sums + at * width + column, total, mask=inside)

@@ -23,6 +23,7 @@ from lightning_semgeom.geometry.bags import Cells
 from lightning_semgeom.geometry.follows import Follows, followers
 from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.order import numbered, stable_order
+from lightning_semgeom.geometry.patterns import Patterns
 from lightning_semgeom.geometry.pieces import Pieces, in_pieces
 
 _ROWS_PER_CELL = 32  # on average, so that the merged cells stay small beside the rows
@@ -38,18 +39,6 @@ class LabelSet:
     """Their indices."""
     everywhere: bool
     """Whether they label all rows."""
-
-
-@dataclass(frozen=True)
-class Patterns:
-    """Rows by the attributes that label them, of those that do not label all rows."""
-
-    order: Tensor
-    """int64 `[n]`: the rows, one pattern after the other."""
-    sizes: list[int]
-    """How many rows each pattern has."""
-    of_set: list[list[int]]
-    """The patterns of all rows, then those of each label set but the one that has all."""
 
 
 class CodePlan:
@@ -87,7 +76,8 @@ class CodePlan:
             return self
         for cells in self.cells:
             _ = cells.bags, cells.value_bags
-        _ = self.value_counts, self.labelled, self.patterns, self.pieces
+        _ = self.value_counts, self.labelled, self.pieces
+        _ = self.patterns.chunks if self.patterns else None
         plan, parts = copy(self), {key: part.to(device) for key, part in self._parts.items()}
         vars(plan).update(moved(vars(self) | {"_parts": {}}, device) | {"_parts": parts})
         return plan

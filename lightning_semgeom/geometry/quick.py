@@ -26,7 +26,8 @@ from lightning_semgeom.geometry.blocks import (
 from lightning_semgeom.geometry.careful import mean_sums, row_sums
 from lightning_semgeom.geometry.full_precision import full_precision
 from lightning_semgeom.geometry.fused import FusedSums, can_fuse, fused_total, working_on
-from lightning_semgeom.geometry.plan import CodePlan, Patterns
+from lightning_semgeom.geometry.patterns import Patterns
+from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.sums import MeanSums, RowSums, check_fit, second_index
 from lightning_semgeom.geometry.symmetric import add_product, fill_below
 

@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from lightning_semgeom.geometry import fused, kernels, pieces
+from lightning_semgeom.geometry import class_kernels, fused, kernels, pieces
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.fused import FusedSums
 from lightning_semgeom.geometry.plan import CodePlan
@@ -21,13 +21,12 @@ pieces._ALWAYS, pieces._FEW = 0, 280
 def found(rows, codes, num_values, mean):
     plan = CodePlan(codes, num_values)
     sums = FusedSums(rows, plan, mean, plan.patterns)
-    first = codes[:, 0]
     return {
         "lengths": sums.lengths,
         "value_sums": sums.value_sums(),
         "second": sums.second(),
         "total": kernels.total_of(rows),
-        "totals": kernels.bag_sums(rows, Bags.of(first, num_values[0])),
+        "offsets": class_kernels.offsets_of(rows, Bags.of(codes[:, 1 % len(num_values)], 80)),
     }
 
 
