@@ -27,6 +27,7 @@ from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.relabelled import z_within_strata
+from lightning_semgeom.geometry.similarity import squared_lengths
 from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
@@ -95,13 +96,6 @@ def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, int]:
     return number, len(found)
 
 
-def strata_squares(sums: Tensor, strata: Sequence[Bags]) -> Tensor:
-    """||S_c||^2 of the strata of all attributes, fp64, from S_k `[m, d]`."""
-    if not strata:
-        return sums.new_zeros(0)
-    return torch.cat([bags.sums(sums).square().sum(1) for bags in strata])
-
-
 def partial_gap_of(
     counts: Tensor, squares: Tensor, of_strata: Tensor, strata: Sequence[Bags]
 ) -> Tensor:
@@ -110,13 +104,13 @@ def partial_gap_of(
     Args:
         counts: fp64 `[m, ...]`, n_k; axes after the first are of several sites.
         squares: fp64 `[m, ...]`, ||S_k||^2.
-        of_strata: from `strata_squares`, with as many axes.
+        of_strata: fp64 `[strata, ...]`, ||S_c||^2 of those of all attributes.
         strata: those of `JointValues`.
     """
     if not strata:
         return of_strata
     known = torch.stack([counts, counts.square(), squares], dim=1)
-    added_up = torch.cat([bags.sums(known.flatten(1)) for bags in strata])
+    added_up = Bags.joined(strata).sums(known.flatten(1))
     n_c, n_k_squared, squared_apart = added_up.view(-1, *known.shape[1:]).unbind(1)
     same, different = n_k_squared - n_c, n_c.square() - n_k_squared  # ordered pairs
     gaps = (squared_apart - n_c) / same - (of_strata - squared_apart) / different
@@ -208,13 +202,13 @@ def partial_gap(
     rows, codes, num_values = labelled(rows, codes, num_values)
     check_codes(codes, num_values)
     joint = joint_values(codes)
-    if joint is None:
+    if joint is None or not num_values:
         none = torch.full((len(num_values),), torch.nan, dtype=torch.float64)
         return {"partial_gap": none, "partial_z": none.clone()} if null else none
     plan = CodePlan(joint.of_row[:, None], [len(joint.codes)])
     sums = sums_of(rows, plan, center, second=False)
-    squares = sums.value_sums.square().sum(1)
-    of_strata = strata_squares(sums.value_sums, joint.strata)
+    squares = squared_lengths(sums.value_sums)
+    of_strata = torch.cat([squared_lengths(bags.sums(sums.value_sums)) for bags in joint.strata])
     gap = partial_gap_of(sums.value_counts, squares, of_strata, joint.strata)
     if not null:
         return gap

@@ -48,18 +48,32 @@ class Squares:
 
 def squares_of(sums: RowSums, num_values: Sequence[int]) -> Squares:
     """Where all that is large in `sums` is read."""
-    s_g = sums.value_sums
-    s = _added_up(s_g, num_values)
-    of_all = s.square().sum(1)
-    of_values = s_g.square().sum(1)
+    s = _added_up(sums.value_sums, num_values)
+    return squares_with(sums, sums.value_counts, squared_lengths(sums.value_sums), s)
+
+
+def squares_with(sums: RowSums, counts: Tensor, of_values: Tensor, s: Tensor) -> Squares:
+    """As `squares_of`, where of the attributes' values all is known.
+
+    Args:
+        sums: what else is needed.
+        counts: fp64 `[V]`, n_g.
+        of_values: fp64 `[V]`, ||S_g||^2.
+        s: fp64 `[A, d]`, S of each attribute.
+    """
+    of_all = squared_lengths(s)
     if sums.second is None:
         nan, whole = (torch.full_like(known, torch.nan) for known in (of_all, sums.count))
-        return Squares(sums.value_counts, of_values, of_all, nan, nan, whole)
+        return Squares(counts, of_values, of_all, nan, nan, whole)
     index = list(sums.second_index)[: len(of_all)]
-    norms = torch.linalg.matrix_norm(sums.second).square()  # no copy of the matrices
+    norms = torch.linalg.matrix_norm(sums.second).square()
     second = torch.stack([norms[entry] for entry in index])  # a list would be copied to the device
-    along = _along(s, sums.second, index)
-    return Squares(sums.value_counts, of_values, of_all, second, along, norms[0])
+    return Squares(counts, of_values, of_all, second, _along(s, sums.second, index), norms[0])
+
+
+def squared_lengths(rows: Tensor) -> Tensor:
+    """Of `rows` `[n, d]`, `[n]`; no copy of them is made."""
+    return torch.linalg.vector_norm(rows, dim=1).square()
 
 
 def similarity_of(squares: Squares, num_values: Sequence[int]) -> dict[str, Tensor]:

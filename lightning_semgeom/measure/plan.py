@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -31,13 +32,12 @@ class SitePlan:
     """int64 `[m, A]`: the codes of the picture's cells."""
     strata: tuple[Bags, ...] | None
     """What the partial gap compares; None: there are too many joint values."""
-    strata_there: tuple[Bags, ...] | None
-    """The same, where the rows lie."""
+    groups: Bags
+    """Which of the sums of values add up to those of each attribute, then of each stratum."""
 
     def to(self, device: torch.device) -> SitePlan:
-        """The same plan for rows on `device`; the picture's cells stay on the host."""
-        there = moved(self.strata, device)
-        return replace(self, codes=self.codes.to(device), strata_there=there)
+        """The same plan for rows on `device`; what the host reads stays there."""
+        return replace(self, codes=self.codes.to(device), groups=moved(self.groups, device))
 
     @cached_property
     def cell_labels(self) -> np.ndarray:
@@ -55,10 +55,14 @@ def plan_site(table: AttributeTable, row_ids: Tensor, gram_size: int) -> SitePla
     codes = table.codes.cpu()[row_ids]
     cells = picture_cells(codes, gram_size)
     columns, num_values = [codes, cells.of_row[:, None]], [*table.num_values, len(cells.codes)]
+    every, ends = torch.arange(sum(table.num_values)), [*accumulate(table.num_values, initial=0)]
+    groups = [Bags(every, torch.tensor(ends))]
     joint, strata = joint_values(codes), None
     if joint is not None:
+        before = sum(num_values)
         columns.append(joint.of_row[:, None])
         num_values.append(len(joint.codes))
         strata = joint.strata
+        groups += [Bags(bags.order + before, bags.starts) for bags in strata]
     code_plan = CodePlan(torch.cat(columns, dim=1), num_values)
-    return SitePlan(table, code_plan, cells.codes, strata, strata)
+    return SitePlan(table, code_plan, cells.codes, strata, Bags.joined(groups))

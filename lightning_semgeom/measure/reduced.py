@@ -6,14 +6,11 @@ be handed hundreds of operators on a few numbers for each site.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.gram import cell_gram
-from lightning_semgeom.geometry.partial import strata_squares
-from lightning_semgeom.geometry.similarity import squares_of
+from lightning_semgeom.geometry.similarity import squared_lengths, squares_with
 from lightning_semgeom.geometry.spectrum import entropy_of, rank_of
 from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure.plan import SitePlan
@@ -32,9 +29,10 @@ def reduced(sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool
     """
     assert sums.second is not None  # for the type checker: a site's sums have second moments
     value_counts, cell_counts, joint_counts = plan.split(sums.value_counts)
-    value_sums, cell_sums, joint_sums = plan.split(sums.value_sums)
-    of_values = replace(sums, value_counts=value_counts, value_sums=value_sums)
-    squares = squares_of(of_values, plan.table.num_values)
+    value_squares, _, joint_squares = plan.split(squared_lengths(sums.value_sums))
+    _, cell_sums, _ = plan.split(sums.value_sums)
+    attributes, grouped = len(plan.table.names), plan.groups.sums(sums.value_sums)
+    squares = squares_with(sums, value_counts, value_squares, grouped[:attributes])
     entropy = torch.full_like(sums.count, torch.nan)
     if eigenvalues or sums.second.shape[1] <= _NARROW:
         entropy = entropy_of(sums.count, sums.second[0])
@@ -48,8 +46,8 @@ def reduced(sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool
         squares.second,
         squares.along,
         joint_counts,
-        joint_sums.square().sum(1),
-        strata_squares(joint_sums, plan.strata_there or ()),
+        joint_squares,
+        squared_lengths(grouped[attributes:]),
         cell_counts,
         cell_gram(cell_counts, cell_sums).flatten(),
     ]
