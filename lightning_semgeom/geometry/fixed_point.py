@@ -9,6 +9,8 @@ v = 256 h + l.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import triton
 import triton.language as tl
@@ -17,18 +19,17 @@ from torch import Tensor
 from lightning_semgeom.geometry.kernels import columns_of, part_of
 from lightning_semgeom.geometry.patterns import CHUNK, Chunks
 
-_LARGEST = 127 * 256  # of v: h stays a byte when l has been rounded off
+_LARGEST = tl.constexpr(127 * 256)  # of v: h stays a byte when l has been rounded off
 _MOST_ROWS = 1 << 16  # of a block: sums of products of bytes fit 32 bits then
 _HALF = CHUNK // 2  # the narrow side of a tile; bytes fill whole tiles
 
 
-def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
-    """The scale of each column, fp32 `[d]`, that its largest |u| becomes `_LARGEST` with."""
+def peaks_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
+    """The largest |u| of each column, fp32 `[d]`, which the column is scaled by."""
     n, width = rows.shape
     part, columns = part_of(n), columns_of(width)
     peaks = torch.empty(triton.cdiv(n, part), width, device=rows.device)
-    grid = (len(peaks), triton.cdiv(width, columns))
-    _peaks[grid](
+    _peaks[len(peaks), triton.cdiv(width, columns)](
         rows,
         centre,
         lengths,
@@ -40,8 +41,7 @@ def scale_of(rows: Tensor, centre: Tensor, lengths: Tensor) -> Tensor:
         ROWS=4,
         COLUMNS=columns,
     )
-    peak = peaks.amax(0)
-    return torch.where(peak > 0, _LARGEST / peak, 0.0)
+    return peaks.amax(0)
 
 
 class FixedPoint:
@@ -53,7 +53,7 @@ class FixedPoint:
     """
 
     def __init__(self, rows: Tensor, centre: Tensor, lengths: Tensor, block: int) -> None:
-        self._given = rows, centre, lengths, scale_of(rows, centre, lengths)
+        self._given = rows, centre, lengths, peaks_of(rows, centre, lengths)
         padded = triton.cdiv(rows.shape[1], CHUNK) * CHUNK
         block = min(triton.cdiv(block, CHUNK) * CHUNK, _MOST_ROWS)
         self._bytes = torch.empty(2, padded, block, dtype=torch.int8, device=rows.device)
@@ -71,18 +71,22 @@ class FixedPoint:
         for start in range(0, len(chunks.order), block):
             chosen = chunks.order[start : start + block]
             self._write(chosen)
-            self._multiply(found, chunks, start, start + len(chosen))
+            stop = start + len(chosen)
+            for pattern, (first, last) in enumerate(pairwise(chunks.starts)):
+                begin, end = max(first, start), min(last, stop)
+                if begin < end:
+                    part = slice((begin - start) // CHUNK, (end - start) // CHUNK)
+                    is_new = chunks.firsts[pattern] if begin == first else 0
+                    is_whole = chunks.lasts[pattern] if end == last else 0
+                    self._multiply(part, found, chunks.entries[pattern], is_new, is_whole)
         return found
 
     def _write(self, chosen: Tensor) -> None:
-        rows, centre, lengths, scale = self._given
+        rows, _, _, _ = self._given
         _, padded, block = self._bytes.shape
         _to_fixed_point[len(chosen) // CHUNK, padded // _HALF](
-            rows,
+            *self._given,
             chosen,
-            centre,
-            lengths,
-            scale,
             *self._bytes,
             rows.stride(0),
             rows.shape[1],
@@ -91,19 +95,19 @@ class FixedPoint:
             COLUMNS=_HALF,
         )
 
-    def _multiply(self, targets: Tensor, chunks: Chunks, start: int, stop: int) -> None:
+    def _multiply(
+        self, part: slice, targets: Tensor, entries: int, is_new: int, is_whole: int
+    ) -> None:
         _, padded, block = self._bytes.shape
         _add_products[padded // CHUNK, padded // _HALF](
             *self._bytes,
             self._given[-1],
             targets,
-            chunks.starts,
-            chunks.entries,
-            chunks.firsts,
-            chunks.lasts,
-            len(chunks.entries),
-            start,
-            stop,
+            part.start,
+            part.stop,
+            entries,
+            is_new,
+            is_whole,
             block,
             targets.shape[1],
             ENTRIES=len(targets),
@@ -144,12 +148,26 @@ def _peaks(
 
 
 @triton.jit
+def _scale(peaks, column, width):
+    """What u is multiplied by, for v: the column's largest becomes `_LARGEST`."""
+    peak = tl.load(peaks + column, mask=column < width, other=0.0)
+    return tl.where(peak > 0, _LARGEST / peak, 0.0)
+
+
+@triton.jit
+def _digit(peaks, column, width):
+    """What a v of one is in u."""
+    scale = _scale(peaks, column, width).to(tl.float64)
+    return tl.where(scale > 0, 1 / scale, 0.0)
+
+
+@triton.jit
 def _to_fixed_point(
     rows,
-    order,
     centre,
     lengths,
-    scale,
+    peaks,
+    order,
     high,
     low,
     stride,
@@ -166,9 +184,8 @@ def _to_fixed_point(
     x = tl.load(rows + row[:, None] * stride + column[None, :], mask=there, other=0.0)
     length = tl.load(lengths + row, mask=row >= 0, other=1.0)
     c = tl.load(centre + column, mask=inside, other=0.0)
-    times = tl.load(scale + column, mask=inside, other=0.0)
     u = (x.to(tl.float32) - c[None, :]) / length[:, None]
-    value = tl.floor(tl.where(there, u * times[None, :], 0.0) + 0.5)
+    value = tl.floor(tl.where(there, u * _scale(peaks, column, width)[None, :], 0.0) + 0.5)
     h = tl.floor((value + 128) * 0.00390625)  # a quotient may be off by a digit, a product not
     low_byte = value - 256 * h
     # Rows become neighbours: products of bytes are taken along what is contiguous.
@@ -177,19 +194,17 @@ def _to_fixed_point(
     tl.store(low + at, tl.trans(low_byte.to(tl.int8)))
 
 
-@triton.jit(do_not_specialize=["patterns", "begin", "end"])
+@triton.jit(do_not_specialize=["begin", "end", "entries", "is_new", "is_whole"])
 def _add_products(
     high,
     low,
-    scale,
+    peaks,
     targets,
-    starts,
-    entries,
-    firsts,
-    lasts,
-    patterns,
     begin,
     end,
+    entries,
+    is_new,
+    is_whole,
     pitch,
     width,
     ENTRIES: tl.constexpr,
@@ -197,7 +212,7 @@ def _add_products(
     WIDTH: tl.constexpr,
     DEPTH: tl.constexpr,
 ):
-    """Add v v^T of the rows begin to end; a sum that is complete becomes that of u u^T."""
+    """Add v v^T of some chunks to sums; one that is whole then becomes that of u u^T."""
     top, left = tl.program_id(0) * HEIGHT, tl.program_id(1) * WIDTH
     if left + WIDTH > top:  # else it lies below the diagonal
         own = top + tl.arange(0, HEIGHT)
@@ -205,44 +220,33 @@ def _add_products(
         depth = tl.arange(0, DEPTH)
         at_own = own.to(tl.int64)[:, None] * pitch + depth[None, :]
         at_other = other.to(tl.int64)[None, :] * pitch + depth[:, None]
+        both_high = tl.zeros([HEIGHT, WIDTH], tl.int32)
+        mixed = tl.zeros([HEIGHT, WIDTH], tl.int32)
+        both_low = tl.zeros([HEIGHT, WIDTH], tl.int32)
+        for chunk in range(begin, end):
+            start = chunk * DEPTH  # a multiple, as Triton sees: it reads many bytes at a time
+            own_high, own_low = tl.load(high + at_own + start), tl.load(low + at_own + start)
+            other_high = tl.load(high + at_other + start)
+            other_low = tl.load(low + at_other + start)
+            both_high = tl.dot(own_high, other_high, both_high, out_dtype=tl.int32)
+            mixed = tl.dot(own_high, other_low, mixed, out_dtype=tl.int32)
+            mixed = tl.dot(own_low, other_high, mixed, out_dtype=tl.int32)
+            both_low = tl.dot(own_low, other_low, both_low, out_dtype=tl.int32)
+        found = both_high.to(tl.float64) * 65536 + mixed.to(tl.float64) * 256
+        found += both_low.to(tl.float64)
         at = own.to(tl.int64)[:, None] * width + other[None, :]
-        at_mirrored = other.to(tl.int64)[:, None] * width + own[None, :]
         upper = (own[:, None] <= other[None, :]) & (other < width)[None, :]
-        mirrored = (own[None, :] < other[:, None]) & (other < width)[:, None]
-        own_scale = tl.load(scale + own, mask=own < width, other=0.0).to(tl.float64)
-        other_scale = tl.load(scale + other, mask=other < width, other=0.0).to(tl.float64)
-        scales = own_scale[:, None] * other_scale[None, :]
-        scales = tl.where(scales > 0, scales, 1.0)  # where it is 0, so is v
-        for pattern in range(patterns):
-            start, stop = tl.load(starts + pattern), tl.load(starts + pattern + 1)
-            low_end = tl.maximum(start, begin) - begin
-            high_end = tl.minimum(stop, end) - begin
-            if low_end < high_end:
-                both_high = tl.zeros([HEIGHT, WIDTH], tl.int32)
-                mixed = tl.zeros([HEIGHT, WIDTH], tl.int32)
-                both_low = tl.zeros([HEIGHT, WIDTH], tl.int32)
-                for k in range(low_end, high_end, DEPTH):
-                    own_high, own_low = tl.load(high + at_own + k), tl.load(low + at_own + k)
-                    other_high = tl.load(high + at_other + k)
-                    other_low = tl.load(low + at_other + k)
-                    both_high = tl.dot(own_high, other_high, both_high, out_dtype=tl.int32)
-                    mixed = tl.dot(own_high, other_low, mixed, out_dtype=tl.int32)
-                    mixed = tl.dot(own_low, other_high, mixed, out_dtype=tl.int32)
-                    both_low = tl.dot(own_low, other_low, both_low, out_dtype=tl.int32)
-                found = both_high.to(tl.float64) * 65536 + mixed.to(tl.float64) * 256
-                found += both_low.to(tl.float64)
-                added_to = tl.load(entries + pattern)
-                first = tl.where(start >= begin, tl.load(firsts + pattern), 0)
-                last = tl.where(stop <= end, tl.load(lasts + pattern), 0)
-                for entry in range(ENTRIES):
-                    if (added_to >> entry) & 1:
-                        target = targets + tl.cast(entry, tl.int64) * width * width
-                        v = found
-                        if ((first >> entry) & 1) == 0:
-                            v += tl.load(target + at, mask=upper, other=0.0)
-                        if (last >> entry) & 1:
-                            u = v / scales
-                            tl.store(target + at, u, mask=upper)
-                            tl.store(target + at_mirrored, tl.trans(u), mask=mirrored)
-                        else:
-                            tl.store(target + at, v, mask=upper)
+        for entry in range(ENTRIES):
+            bit = tl.cast(1, tl.int64) << entry
+            if (tl.cast(entries, tl.int64) & bit) != 0:
+                target = targets + tl.cast(entry, tl.int64) * width * width
+                total = found
+                if (tl.cast(is_new, tl.int64) & bit) == 0:
+                    total += tl.load(target + at, mask=upper, other=0.0)
+                if (tl.cast(is_whole, tl.int64) & bit) != 0:
+                    total *= _digit(peaks, own, width)[:, None]
+                    total *= _digit(peaks, other, width)[None, :]
+                    mirrored = (own[None, :] < other[:, None]) & (other < width)[:, None]
+                    at_mirrored = other.to(tl.int64)[:, None] * width + own[None, :]
+                    tl.store(target + at_mirrored, tl.trans(total), mask=mirrored)
+                tl.store(target + at, total, mask=upper)

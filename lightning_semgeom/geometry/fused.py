@@ -110,10 +110,10 @@ class FusedSums:
         """C of all rows and of each set of rows that some attributes label, fp64 `[., d, d]`."""
         if self._patterns is None:
             return None
-        n, of_set = len(self._rows), self._patterns.of_set
-        block = min(max(n // _BLOCKS, _SMALLEST), n)
+        chunks, of_set = self._patterns.chunks, self._patterns.of_set
+        block = min(max(len(self._rows) // _BLOCKS, _SMALLEST), len(chunks.order))
         moments = self._fixed_point(self._rows, self._centre, self.lengths, block)
-        found = moments.sums(self._patterns.chunks, len(of_set))
+        found = moments.sums(chunks, len(of_set))
         for entry, patterns in enumerate(of_set):
             if not patterns:
                 found[entry].zero_()

@@ -81,7 +81,7 @@ def _shares(counts: list[int], size: int) -> list[int]:
     return shares
 
 
-def cell_gram(counts: Tensor, sums: Tensor) -> Tensor:
+def cell_gram(counts: Tensor, products: Tensor) -> Tensor:
     """Inner products of the mean unit vectors of the cells, S_c . S_c' / (n_c n_c').
 
     This is the mean cosine over all pairs of a row of c and a row of c'; on the diagonal each row
@@ -89,10 +89,9 @@ def cell_gram(counts: Tensor, sums: Tensor) -> Tensor:
 
     Args:
         counts: fp64 `[m]`, n_c.
-        sums: fp64 `[m, d]`, S_c.
+        products: fp64 `[m, m]`, S_c . S_c'.
 
     Returns:
         fp64 `[m, m]`; NaN in the row and column of a cell without a row.
     """
-    means = sums / counts[:, None]
-    return means @ means.T
+    return products / counts[:, None] / counts

@@ -43,7 +43,8 @@ def unit_sums(rows: Tensor, bags: Bags, centre: Tensor, lengths: Tensor) -> Tens
     Args:
         rows: `[n, d]`, any floating point dtype; the columns of a row are neighbours in memory.
         bags: which rows, on their device.
-        centre, lengths: as `lengths_of` has them.
+        centre: as `lengths_of` has it.
+        lengths: of the rows, from there.
     """
     found = torch.empty(len(bags), rows.shape[1], dtype=torch.float32, device=rows.device)
     _sum_bags(rows, bags, found, None, (centre, lengths), 4, columns_of(rows.shape[1]))
@@ -55,12 +56,11 @@ def write_sums(found: Tensor, rows: Tensor, bags: Bags, index: Tensor) -> None:
 
     Args:
         found: room for the sums.
-        rows, bags: as in `unit_sums`.
+        rows: fp32 `[n, d]`.
+        bags: which rows.
         index: int64 `[bags]`.
     """
-    # As measured: flat where bags are small, high where some are large.
-    height = 16 if len(bags.order) >= 16 * len(bags) else 4
-    _sum_bags(rows, bags, found, index, None, height, 256)
+    _sum_bags(rows, bags, found, index, None, 16, 128)
 
 
 def _sum_bags(
@@ -87,6 +87,7 @@ def _sum_bags(
         UNIT=unit is not None,
         ROWS=height,
         COLUMNS=columns,
+        num_warps=4 if columns > 128 else 1,  # rows are added up within a thread
     )
 
 

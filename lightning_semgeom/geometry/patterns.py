@@ -22,14 +22,14 @@ class Chunks:
 
     order: Tensor
     """int64 `[m]`: the rows, one pattern after the other; -1: none, to fill up."""
-    starts: Tensor
-    """int64 `[patterns + 1]`: where in `order` each pattern begins, and where the last one ends."""
-    entries: Tensor
-    """int64 `[patterns]`: what a pattern is added to."""
-    firsts: Tensor
-    """int64 `[patterns]`: what it is the first to be added to."""
-    lasts: Tensor
-    """int64 `[patterns]`: what it is the last to be added to."""
+    starts: list[int]
+    """Where in `order` each pattern begins, and where the last one ends."""
+    entries: list[int]
+    """What each pattern is added to."""
+    firsts: list[int]
+    """What it is the first to be added to."""
+    lasts: list[int]
+    """What it is the last to be added to."""
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,4 @@ class Patterns:
             if patterns:
                 firsts[min(patterns)] |= 1 << entry
                 lasts[max(patterns)] |= 1 << entry
-        told = (torch.tensor(n, device=order.device) for n in (starts, entries, firsts, lasts))
-        return Chunks(order, *told)
+        return Chunks(order, starts, entries, firsts, lasts)

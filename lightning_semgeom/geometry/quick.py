@@ -143,9 +143,11 @@ def _unsound(rows: Tensor, mean: Tensor | None, lengths: Tensor) -> Tensor:
         mean: fp64 `[d]` that they were centred with; None: not at all.
         lengths: `[n]`, those of the centred rows.
     """
-    eps, lengths = torch.finfo(lengths.dtype).eps, lengths.double()
-    if mean is None:
-        return (~(lengths > 0) | ~(lengths < torch.inf)).sum(dtype=lengths.dtype)
+    limits = torch.finfo(lengths.dtype)
+    if mean is None:  # what is zero or infinite lies without these bounds, and NaN equals nothing
+        inside = lengths.clamp(limits.smallest_normal * limits.eps, limits.max)
+        return (inside != lengths).sum(dtype=torch.float64)
+    eps, lengths = limits.eps, lengths.double()
     long = torch.linalg.vector_norm(mean)
     near: Tensor = ~(lengths > NEAR * 4 * eps * long) | ~(lengths < torch.inf)
     beginning = rows[:, :_BEGINNING]

@@ -49,31 +49,22 @@ class Squares:
 def squares_of(sums: RowSums, num_values: Sequence[int]) -> Squares:
     """Where all that is large in `sums` is read."""
     s = _added_up(sums.value_sums, num_values)
-    return squares_with(sums, sums.value_counts, squared_lengths(sums.value_sums), s)
-
-
-def squares_with(sums: RowSums, counts: Tensor, of_values: Tensor, s: Tensor) -> Squares:
-    """As `squares_of`, where of the attributes' values all is known.
-
-    Args:
-        sums: what else is needed.
-        counts: fp64 `[V]`, n_g.
-        of_values: fp64 `[V]`, ||S_g||^2.
-        s: fp64 `[A, d]`, S of each attribute.
-    """
-    of_all = squared_lengths(s)
+    of_values, of_all = squared_lengths(sums.value_sums), squared_lengths(s)
     if sums.second is None:
         nan, whole = (torch.full_like(known, torch.nan) for known in (of_all, sums.count))
-        return Squares(counts, of_values, of_all, nan, nan, whole)
-    index = list(sums.second_index)[: len(of_all)]
+        return Squares(sums.value_counts, of_values, of_all, nan, nan, whole)
+    index = list(sums.second_index)
     norms = torch.linalg.matrix_norm(sums.second).square()
     second = torch.stack([norms[entry] for entry in index])  # a list would be copied to the device
-    return Squares(counts, of_values, of_all, second, _along(s, sums.second, index), norms[0])
+    return Squares(
+        sums.value_counts, of_values, of_all, second, along(s, sums.second, index), norms[0]
+    )
 
 
 def squared_lengths(rows: Tensor) -> Tensor:
     """Of `rows` `[n, d]`, `[n]`; no copy of them is made."""
-    return torch.linalg.vector_norm(rows, dim=1).square()
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return lengths.square()
 
 
 def similarity_of(squares: Squares, num_values: Sequence[int]) -> dict[str, Tensor]:
@@ -117,7 +108,7 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole, torch.nan)
 
 
-def _along(s: Tensor, second: Tensor, index: list[int]) -> Tensor:
+def along(s: Tensor, second: Tensor, index: Sequence[int]) -> Tensor:
     """s_a . C_a s_a `[A]` of the vectors `s` `[A, d]`, C_a the entry `index[a]` of `second`."""
     found: dict[int, Tensor] = {}
     for entry in set(index):

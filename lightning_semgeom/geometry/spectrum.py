@@ -14,8 +14,8 @@ from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.kinds import checked_kinds
 
 
-def rank_of(count: Tensor, width: int, centered: bool) -> Tensor:
-    """r, fp64 `[]`, of so many rows `[]`."""
+def rank_of(count: Tensor, width: int | Tensor, centered: bool) -> Tensor:
+    """r, fp64, of so many rows, fp64 of the same shape."""
     return torch.clamp(count - 1 if centered else count, max=width)
 
 

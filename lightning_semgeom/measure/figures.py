@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.faults import UndefinedError
+from lightning_semgeom.geometry.gram import cell_gram
 from lightning_semgeom.geometry.partial import partial_gap_of
 from lightning_semgeom.geometry.similarity import Squares, similarity_of
-from lightning_semgeom.geometry.spectrum import spectrum_of
+from lightning_semgeom.geometry.spectrum import rank_of, spectrum_of
 from lightning_semgeom.measure.plan import SitePlan
-from lightning_semgeom.measure.reduced import parts_of
+from lightning_semgeom.measure.reduced import apart, parts_of
 from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.record import mean_of_known
@@ -30,6 +31,8 @@ class Measurement:
     """What the rows are."""
     figures: np.ndarray
     """All of them, fp64 on the host, as `_sizes` says."""
+    products: Tensor
+    """fp64 `[m, m]`, of the sums of the picture's cells."""
 
     @cached_property
     def values(self) -> dict[str, float]:
@@ -78,14 +81,14 @@ class Measurement:
 
     def picture(self) -> SitePicture:
         """The Gram of the picture's cells, and how alike the rows of each value are."""
-        table, cells = self.plan.table, len(self.plan.cells)
+        table, counts = self.plan.table, torch.from_numpy(self._parts["cell_rows"])
         values = [
             (name, value)
             for name, found in zip(table.names, table.values, strict=True)
             for value in found
         ]
         return SitePicture(
-            gram=self._parts["gram"].reshape(cells, cells).astype(np.float32),
+            gram=cell_gram(counts, self.products).float().numpy(),
             rows=self._parts["cell_rows"].astype(np.int64),
             labels=self.plan.cell_labels,
             attributes=np.array(table.names, dtype=np.str_),
@@ -103,15 +106,14 @@ class Measurement:
 
 def _sizes(plan: SitePlan) -> dict[str, int]:
     """How many numbers each part of a site's figures has, in their order."""
-    values, cells = sum(plan.table.num_values), len(plan.cells)
+    values = sum(plan.table.num_values)
     return {
         "similarities": len(SIMILARITIES) * len(plan.table.names),
         "spectrum": len(SPECTRUM),
         "counts": len(COUNTS) + 2,  # and the rows that are not finite, and not sound
         "within": values,
         "value_rows": values,
-        "cell_rows": cells,
-        "gram": cells * cells,
+        "cell_rows": len(plan.cells),
     }
 
 
@@ -135,45 +137,54 @@ def measurements(
     together = torch.cat(found).cpu() if found else torch.empty(0)
     parts = iter(torch.split(together, [len(one) for one in found]))
     for sites in alike.values():
-        plan = plans[sites[0]]
-        figures = _figures(torch.stack([next(parts) for _ in sites], dim=1), plan).T
-        for site, own in zip(sites, figures.contiguous().numpy(), strict=True):
-            measured[site] = Measurement(plan, own)
+        own = _measured([next(parts) for _ in sites], plans[sites[0]])
+        measured |= zip(sites, own, strict=True)
     return {site: measured[site] for site in reduced}
 
 
 def measurement(reduced: Tensor, plan: SitePlan) -> Measurement:
     """The figures of one site from its `reduced` sums."""
-    return Measurement(plan, _figures(reduced.cpu()[:, None], plan)[:, 0].numpy())
+    return _measured([reduced.cpu()], plan)[0]
 
 
-def _figures(reduced: Tensor, plan: SitePlan) -> Tensor:
-    """The figures of sites `[F, sites]` from what is `reduced` `[R, sites]`, as `_sizes` says."""
-    parts = parts_of(reduced, plan)
-    squares = Squares(
-        parts["value_counts"],
-        parts["value_squares"],
-        parts["squares"],
-        parts["second"],
-        parts["along"],
-        parts["spectrum"][1],
+def _measured(reduced: Sequence[Tensor], plan: SitePlan) -> list[Measurement]:
+    numbers, products = zip(*(apart(one, plan) for one in reduced), strict=True)
+    figures = _figures(torch.stack(numbers, dim=1), plan).T.contiguous().numpy()
+    return [Measurement(plan, *one) for one in zip(figures, products, strict=True)]
+
+
+def _figures(numbers: Tensor, plan: SitePlan) -> Tensor:
+    """The figures of sites `[F, sites]`, as `_sizes` says, from numbers as `parts_of` says."""
+    parts, attributes = parts_of(numbers, plan), len(plan.table.names)
+    counts, cell_counts, joint_counts = plan.split(parts["value_counts"])
+    squares, _, joint_squares = plan.split(parts["value_lengths"].square())
+    second = parts["norms"].square()
+    found = similarity_of(
+        Squares(
+            counts,
+            squares,
+            parts["lengths"].square(),
+            second[[*plan.second_index[:attributes]]],
+            parts["along"],
+            second[0],
+        ),
+        plan.table.num_values,
     )
-    found = similarity_of(squares, plan.table.num_values)
     if plan.strata is None:
         found["partial_gap"] = torch.full_like(found["gap"], torch.nan)
     else:
-        found["partial_gap"] = partial_gap_of(
-            parts["joint_counts"], parts["joint_squares"], parts["strata"], plan.strata
-        )
-    shape = spectrum_of(parts["counts"][0], *parts["spectrum"])
+        of_strata = parts["strata_lengths"].square()
+        found["partial_gap"] = partial_gap_of(joint_counts, joint_squares, of_strata, plan.strata)
+    rows = parts["counts"][0]
+    rank = rank_of(rows, parts["width"][0], centered=True)
+    shape = spectrum_of(rows, rank, second[0], parts["entropy"][0])
     return torch.cat(
         [
             *(found[metric] for metric in SIMILARITIES),
             torch.stack([shape[metric] for metric in SPECTRUM]),
             parts["counts"],
             found["within_value"],
-            parts["value_counts"],
-            parts["cell_counts"],
-            parts["gram"],
+            counts,
+            cell_counts,
         ]
     )

@@ -16,6 +16,7 @@ from lightning_semgeom.geometry.gram import picture_cells
 from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.partial import joint_values
 from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.sums import second_index
 from lightning_semgeom.record.picture import labels_of
 
 
@@ -38,6 +39,11 @@ class SitePlan:
     def to(self, device: torch.device) -> SitePlan:
         """The same plan for rows on `device`; what the host reads stays there."""
         return replace(self, codes=self.codes.to(device), groups=moved(self.groups, device))
+
+    @cached_property
+    def second_index(self) -> tuple[int, ...]:
+        """For each attribute the entry of `RowSums.second` that is of its labelled rows."""
+        return second_index(self.codes)
 
     @cached_property
     def cell_labels(self) -> np.ndarray:

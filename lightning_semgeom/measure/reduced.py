@@ -9,9 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.gram import cell_gram
-from lightning_semgeom.geometry.similarity import squared_lengths, squares_with
-from lightning_semgeom.geometry.spectrum import entropy_of, rank_of
+from lightning_semgeom.geometry.similarity import along
+from lightning_semgeom.geometry.spectrum import entropy_of
 from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure.plan import SitePlan
 
@@ -28,49 +27,47 @@ def reduced(sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool
         eigenvalues: whether to take those of a wide site too, for which a step would wait.
     """
     assert sums.second is not None  # for the type checker: a site's sums have second moments
-    value_counts, cell_counts, joint_counts = plan.split(sums.value_counts)
-    value_squares, _, joint_squares = plan.split(squared_lengths(sums.value_sums))
+    attributes, width = len(plan.table.names), sums.second.shape[1]
     _, cell_sums, _ = plan.split(sums.value_sums)
-    attributes, grouped = len(plan.table.names), plan.groups.sums(sums.value_sums)
-    squares = squares_with(sums, value_counts, value_squares, grouped[:attributes])
+    grouped = plan.groups.sums(sums.value_sums)
     entropy = torch.full_like(sums.count, torch.nan)
-    if eigenvalues or sums.second.shape[1] <= _NARROW:
+    if eigenvalues or width <= _NARROW:
         entropy = entropy_of(sums.count, sums.second[0])
-    rank = rank_of(sums.count, sums.second.shape[1], centered=True)
+    counts = (sums.count, sums.skipped, not_finite, sums.unsound)
     parts = [
-        torch.stack([sums.count, sums.skipped, not_finite, sums.unsound]),
-        torch.stack([rank, squares.whole, entropy]),
-        squares.counts,
-        squares.of_values,
-        squares.of_all,
-        squares.second,
-        squares.along,
-        joint_counts,
-        joint_squares,
-        squared_lengths(grouped[attributes:]),
-        cell_counts,
-        cell_gram(cell_counts, cell_sums).flatten(),
+        torch.stack([*counts, torch.full_like(sums.count, width), entropy]),
+        sums.value_counts,
+        torch.linalg.vector_norm(sums.value_sums, dim=1),
+        torch.linalg.vector_norm(grouped, dim=1),
+        torch.linalg.matrix_norm(sums.second),
+        along(grouped[:attributes], sums.second, sums.second_index[:attributes]),
+        (cell_sums @ cell_sums.T).flatten(),
     ]
     return torch.cat(parts)
 
 
-def parts_of(found: Tensor, plan: SitePlan) -> dict[str, Tensor]:
-    """What `reduced` has put together, told apart; axes after the first are of several sites."""
-    attributes, cells = len(plan.table.names), len(plan.cells)
-    values, strata = sum(plan.table.num_values), plan.strata or ()
-    joint = plan.codes.offsets[-1] - values - cells
+def apart(reduced: Tensor, plan: SitePlan) -> tuple[Tensor, Tensor]:
+    """What is `reduced`, apart: numbers that figures are functions of, and the picture's products.
+
+    The latter are fp64 `[m, m]`, of the sums of its cells.
+    """
+    cells = len(plan.cells)
+    numbers, products = torch.split(reduced, [len(reduced) - cells**2, cells**2])
+    return numbers, products.view(cells, cells)
+
+
+def parts_of(numbers: Tensor, plan: SitePlan) -> dict[str, Tensor]:
+    """What each of the numbers is; axes after the first are of several sites."""
+    attributes, values = len(plan.table.names), plan.codes.offsets[-1]
     sizes = {
         "counts": 4,
-        "spectrum": 3,
+        "width": 1,
+        "entropy": 1,
         "value_counts": values,
-        "value_squares": values,
-        "squares": attributes,
-        "second": attributes,
+        "value_lengths": values,
+        "lengths": attributes,
+        "strata_lengths": sum(map(len, plan.strata or ())),
+        "norms": 1 + max(plan.second_index, default=0),
         "along": attributes,
-        "joint_counts": joint,
-        "joint_squares": joint,
-        "strata": sum(map(len, strata)),
-        "cell_counts": cells,
-        "gram": cells * cells,
     }
-    return dict(zip(sizes, torch.split(found, [*sizes.values()]), strict=True))
+    return dict(zip(sizes, torch.split(numbers, [*sizes.values()]), strict=True))

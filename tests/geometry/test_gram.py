@@ -74,7 +74,7 @@ def test_the_gram_of_cells_is_the_mean_cosine_over_their_pairs(size):
     cells = picture_cells(codes, size)
     plan = CodePlan(cells.of_row[:, None], (len(cells.codes),))
     sums = row_sums(rows, plan, mean_sums(rows).mean)
-    found = cell_gram(sums.value_counts, sums.value_sums)
+    found = cell_gram(sums.value_counts, sums.value_sums @ sums.value_sums.T)
     rows_of = [(cells.of_row == cell).nonzero()[:, 0].tolist() for cell in range(len(cells.codes))]
     for c, of_c in enumerate(rows_of):
         for e, of_e in enumerate(rows_of):

@@ -112,7 +112,7 @@ def test_the_field_s_own_figures_keep_their_digits(dtype, offset, spread, seed):
 def test_the_picture_keeps_its_digits(dtype, offset, spread, seed):
     rows, codes = made(offset, spread, seed, dtype)
     sums = row_sums(rows, CodePlan(codes[:, :1], [3]), mean_sums(rows).mean, second=False)
-    gram = cell_gram(sums.value_counts, sums.value_sums)
+    gram = cell_gram(sums.value_counts, sums.value_sums @ sums.value_sums.T)
     units, kept = oracles.unit_rows(rows.double().numpy())
     means = [units[[codes[i, 0] == g for i in kept]].mean(0) for g in range(3)]
     for g in range(3):
