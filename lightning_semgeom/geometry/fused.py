@@ -27,7 +27,12 @@ def can_fuse(rows: Tensor) -> bool:
     """Whether the kernels are here, and can read `rows` `[n, d]` as they lie."""
     narrow = rows.dtype in (torch.float32, torch.bfloat16, torch.float16)
     fits = narrow and rows.stride(1) == 1 and len(rows) >= _FEWEST
-    return rows.is_cuda and fits and _kernels_run(rows.device)
+    return fits and has_kernels(rows.device)
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether `device` is a card that the kernels run on."""
+    return device.type == "cuda" and _kernels_run(device)
 
 
 @cache
@@ -73,6 +78,16 @@ def fused_offsets(rows: Tensor, members: Bags) -> Tensor:
 
     with working_on(rows.device):
         return offsets_of(rows, members)
+
+
+def fused_norms_and_forms(
+    second: Tensor, vectors: Tensor, index: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """As `norms_and_forms`, where there are kernels."""
+    from lightning_semgeom.geometry.moment_kernels import norms_and_forms_of
+
+    with working_on(second.device):
+        return norms_and_forms_of(second, vectors, index)
 
 
 class FusedSums:

@@ -18,6 +18,7 @@ from lightning_semgeom.geometry.blocks import check_rows
 from lightning_semgeom.geometry.labelled import labelled
 from lightning_semgeom.geometry.moved import sent
 from lightning_semgeom.geometry.plan import CodePlan
+from lightning_semgeom.geometry.quadratic import norms_and_forms
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.relabelled import relabelled
 from lightning_semgeom.geometry.sums import RowSums
@@ -53,12 +54,9 @@ def squares_of(sums: RowSums, num_values: Sequence[int]) -> Squares:
     if sums.second is None:
         nan, whole = (torch.full_like(known, torch.nan) for known in (of_all, sums.count))
         return Squares(sums.value_counts, of_values, of_all, nan, nan, whole)
-    index = list(sums.second_index)
-    norms = torch.linalg.matrix_norm(sums.second).square()
-    second = torch.stack([norms[entry] for entry in index])  # a list would be copied to the device
-    return Squares(
-        sums.value_counts, of_values, of_all, second, along(s, sums.second, index), norms[0]
-    )
+    norms, along = norms_and_forms(sums.second, s, sums.second_index)
+    second = torch.stack([norms[entry] for entry in sums.second_index])  # a list would be copied
+    return Squares(sums.value_counts, of_values, of_all, second, along, norms[0])
 
 
 def squared_lengths(rows: Tensor) -> Tensor:
@@ -106,16 +104,6 @@ def _added_up(of_values: Tensor, num_values: Sequence[int]) -> Tensor:
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(whole > 0, part / whole, torch.nan)
-
-
-def along(s: Tensor, second: Tensor, index: Sequence[int]) -> Tensor:
-    """s_a . C_a s_a `[A]` of the vectors `s` `[A, d]`, C_a the entry `index[a]` of `second`."""
-    found: dict[int, Tensor] = {}
-    for entry in set(index):
-        own = [a for a, of in enumerate(index) if of == entry]
-        vectors = torch.stack([s[a] for a in own])
-        found |= zip(own, (vectors @ second[entry] * vectors).sum(1), strict=True)
-    return torch.stack([found[a] for a in range(len(index))])
 
 
 def _strength(explained: Tensor, values: Tensor, n: Tensor, squared: Tensor) -> Tensor:

@@ -158,7 +158,7 @@ def _figures(numbers: Tensor, plan: SitePlan) -> Tensor:
     parts, attributes = parts_of(numbers, plan), len(plan.table.names)
     counts, cell_counts, joint_counts = plan.split(parts["value_counts"])
     squares, _, joint_squares = plan.split(parts["value_lengths"].square())
-    second = parts["norms"].square()
+    second = parts["second"]
     found = similarity_of(
         Squares(
             counts,

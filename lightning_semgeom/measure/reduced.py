@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.similarity import along
+from lightning_semgeom.geometry.quadratic import norms_and_forms
 from lightning_semgeom.geometry.spectrum import entropy_of
 from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure.plan import SitePlan
@@ -39,8 +39,7 @@ def reduced(sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool
         sums.value_counts,
         torch.linalg.vector_norm(sums.value_sums, dim=1),
         torch.linalg.vector_norm(grouped, dim=1),
-        torch.linalg.matrix_norm(sums.second),
-        along(grouped[:attributes], sums.second, sums.second_index[:attributes]),
+        *norms_and_forms(sums.second, grouped[:attributes], sums.second_index[:attributes]),
         (cell_sums @ cell_sums.T).flatten(),
     ]
     return torch.cat(parts)
@@ -67,7 +66,7 @@ def parts_of(numbers: Tensor, plan: SitePlan) -> dict[str, Tensor]:
         "value_lengths": values,
         "lengths": attributes,
         "strata_lengths": sum(map(len, plan.strata or ())),
-        "norms": 1 + max(plan.second_index, default=0),
+        "second": 1 + max(plan.second_index, default=0),
         "along": attributes,
     }
     return dict(zip(sizes, torch.split(numbers, [*sizes.values()]), strict=True))

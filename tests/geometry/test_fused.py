@@ -124,6 +124,17 @@ def test_second_moments_are_symmetric_and_near_those_in_fp64(cases, found, name)
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("name", NAMES)
+def test_norms_of_moments_and_their_forms_are_those_of_products(found, name):
+    second = found[name]["second"]
+    vectors = [*second[:, 0], second[0].sum(0)]
+    forms = [s @ c @ s for s, c in zip(vectors, [*second, second[0]], strict=True)]
+    norms = [(c * c).sum() for c in second]
+    torch.testing.assert_close(found[name]["forms"], torch.stack(forms), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[name]["norms"], torch.stack(norms), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.processes
 def test_rows_that_are_not_sound_are_seen_in_the_lengths_and_moments_stay_finite(found):
     one = found["a row that is not finite"]
     assert one["lengths"].isnan().nonzero()[:, 0].tolist() == [7]
