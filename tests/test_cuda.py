@@ -6,10 +6,15 @@ import pytest
 import torch
 
 from lightning_semgeom import SemanticGeometry, attribute_similarity, neural_collapse, spectrum
+from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.ranks import Ranks
 from lightning_semgeom.capture.shards import OwnedRows
 from lightning_semgeom.commands.demo import run_demo
+from lightning_semgeom.geometry.bags import Bags
+from lightning_semgeom.geometry.classes import class_offsets
+from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.measure import weights as measure_weights
+from lightning_semgeom.measure.hidden import HiddenFigures
 from lightning_semgeom.measure.weights import WeightFigures
 from tests import models, oracles
 from tests.capture.test_compiled import Checkpointed, CompiledInside, Model, forget_compiled
@@ -110,6 +115,50 @@ def test_five_records_are_equal_to_the_bit(dtype):
     figures, owned = measuring(dtype)
     first, *others = (figures.measure(owned, None)["a"].figures.tobytes() for _ in range(5))
     assert others == [first] * 4
+
+
+def positions(dtype, count=3000, width=600):
+    """Hidden rows of labels of which some are frequent, one has zero rows alone, one a NaN."""
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.rand(count, generator=generator) ** 3 * 400).long()
+    rows = (torch.randn(count, width, generator=generator) + 2).to(dtype)
+    rows[labels == 3] = 0
+    table = models.AttributeTable.from_dict(
+        {"x": [i % 5 for i in range(400)], "y": [i % 7 if i % 3 else None for i in range(400)]}
+    )
+    return table, HiddenRows(rows.cuda(), labels), HiddenRows(rows.double(), labels)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hidden_figures_are_those_in_fp64_on_the_host_and_always_the_same_bits(dtype):
+    table, on_card, on_host = positions(dtype)
+    figures = HiddenFigures(table, 8)
+    first, *others = (figures.measure({"h": on_card})["h"].figures.tobytes() for _ in range(5))
+    assert others == [first] * 4
+    found, exact = (
+        HiddenFigures(table, 8).measure({"h": rows})["h"].values for rows in (on_card, on_host)
+    )
+    for name, value in exact.items():
+        assert found[name] == pytest.approx(value, rel=1e-5, abs=1e-6, nan_ok=True), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_offsets_of_classes_are_those_on_the_host_and_nothing_is_asked(dtype):
+    _, on_card, _ = positions(dtype)
+    rows = on_card.rows.clone()
+    rows[on_card.labels.eq(9).nonzero()[0].cuda()] = torch.nan
+    members = Bags.of(on_card.labels, 401)  # the last class has no rows
+    moved_members = moved(members, rows.device)
+    class_offsets(rows, moved_members)  # kernels are compiled
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        found = class_offsets(rows, moved_members)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected = class_offsets(rows.cpu().double(), members)
+    assert expected[9].isnan().all()
+    assert not expected[[3, 400]].any()
+    torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-6, atol=1e-9, equal_nan=True)
 
 
 def eager(**_):

@@ -14,7 +14,7 @@ from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import SHORTEST
 from lightning_semgeom.geometry.kernels import columns_of
 
-_ROWS, _COLUMNS = 16, 256  # a tile of one warp, so that rows are added up within a thread
+_ROWS, _COLUMNS = 8, 128  # a tile of one warp, so that rows are added up within a thread
 
 
 def offsets_of(rows: Tensor, members: Bags) -> Tensor:

@@ -93,7 +93,7 @@ def _sum_bags(
 
 def part_of(rows: int) -> int:
     """How many of so many rows one program takes, that all processors have some."""
-    return 256 if rows >= _MANY else 64
+    return 256 if rows >= _MANY else 32
 
 
 def columns_of(width: int) -> int:

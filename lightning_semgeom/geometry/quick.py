@@ -8,6 +8,7 @@ Legend: as in `sums`; w_i = 1 / ||x_i - mu||; rows with the same attributes labe
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -96,9 +97,9 @@ def quick_sums(rows: Tensor, plan: CodePlan, mean: Tensor | None, second: bool =
     if many or not len(rows) or sums_device(rows) != rows.device:
         none = row_sums(rows[:0], plan.part(slice(0, 0)), mean, second)
         return replace(none, unsound=none.unsound + len(rows))
-    with full_precision(rows.device), working_on(rows.device):
-        way = FusedSums if can_fuse(rows) else _QuickSums
-        found = way(rows, plan, mean, patterns)
+    fused = can_fuse(rows)  # then no product is of fp32
+    with nullcontext() if fused else full_precision(rows.device), working_on(rows.device):
+        found = (FusedSums if fused else _QuickSums)(rows, plan, mean, patterns)
         zero = torch.zeros((), dtype=torch.float64, device=rows.device)
         return RowSums(
             count=zero + len(rows),
@@ -150,8 +151,8 @@ def _unsound(rows: Tensor, mean: Tensor | None, lengths: Tensor) -> Tensor:
     eps, lengths = limits.eps, lengths.double()
     long = torch.linalg.vector_norm(mean)
     near: Tensor = ~(lengths > NEAR * 4 * eps * long) | ~(lengths < torch.inf)
-    beginning = rows[:, :_BEGINNING]
     # 0 for a zero row, and hardly ever for another.
+    beginning = rows[:, :_BEGINNING].double()
     slope = torch.linspace(1, 2, beginning.shape[1], dtype=beginning.dtype, device=rows.device)
     near |= torch.mv(beginning, slope) == 0
     if len(lengths) >= _MANY:

@@ -54,28 +54,26 @@ class HiddenFigures:
             hidden: the rows of each site.
             eigenvalues: see `reduced`.
         """
-        rows = {site: attempted(self._rows, found) for site, found in hidden.items()}
-        plans = {site: found[1] for site, found in rows.items() if isinstance(found, tuple)}
+        plans = {site: attempted(self._plan_of, rows) for site, rows in hidden.items()}
+        known = {site: plan.site for site, plan in plans.items() if isinstance(plan, _LabelPlan)}
 
         def measured(sites: Iterable[str], careful: bool) -> dict[str, Measurement | Exception]:
-            def figures(found: tuple[Tensor, SitePlan]) -> Tensor:
-                return reduced_offsets(*found, careful, eigenvalues)
+            def figures(hidden: HiddenRows, plan: _LabelPlan) -> Tensor:
+                # Positions with the same label share all attributes and are alike for other
+                # reasons; one row a label keeps them out of the comparison, and the null honest.
+                offsets = class_offsets(hidden.rows, plan.members)
+                return reduced_offsets(offsets, plan.site, careful, eigenvalues)
 
-            return measurements({site: attempted(figures, rows[site]) for site in sites}, plans)
+            found = {site: attempted(figures, hidden[site], plans[site]) for site in sites}
+            return measurements(found, known)
 
-        found = measured(rows, careful=False)
+        found = measured(hidden, careful=False)
         unsound = [s for s, m in found.items() if isinstance(m, Measurement) and not m.is_sound]
         return found | measured(unsound, careful=True)
 
-    def _rows(self, hidden: HiddenRows) -> tuple[Tensor, SitePlan]:
-        # Positions with the same label share all attributes and are alike for other reasons;
-        # one row a label keeps them out of the comparison, and the null honest.
-        plan = self._plan_of(hidden.labels, hidden.rows.device)
-        return class_offsets(hidden.rows, plan.members), plan.site
-
-    def _plan_of(self, labels: Tensor, device: torch.device) -> _LabelPlan:
+    def _plan_of(self, hidden: HiddenRows) -> _LabelPlan:
         """All hidden sites of a record have the same labels, and a probe's are always the same."""
-        plan = self._plan
+        plan, labels, device = self._plan, hidden.labels, hidden.rows.device
         if plan is None or plan.members.order.device != device or not plan.labels.equal(labels):
             known = labels < len(self._table)
             found, index = numbered(labels[known], len(self._table))
