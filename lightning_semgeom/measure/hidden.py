@@ -58,13 +58,10 @@ class HiddenFigures:
         known = {site: plan.site for site, plan in plans.items() if isinstance(plan, _LabelPlan)}
 
         def measured(sites: Iterable[str], careful: bool) -> dict[str, Measurement | Exception]:
-            def figures(hidden: HiddenRows, plan: _LabelPlan) -> Tensor:
-                # Positions with the same label share all attributes and are alike for other
-                # reasons; one row a label keeps them out of the comparison, and the null honest.
-                offsets = class_offsets(hidden.rows, plan.members)
-                return reduced_offsets(offsets, plan.site, careful, eigenvalues)
-
-            found = {site: attempted(figures, hidden[site], plans[site]) for site in sites}
+            found = {
+                site: attempted(_reduced, hidden[site], plans[site], careful, eigenvalues)
+                for site in sites
+            }
             return measurements(found, known)
 
         found = measured(hidden, careful=False)
@@ -81,3 +78,10 @@ class HiddenFigures:
             site = plan_site(self._table, found, self._gram_size)
             plan = self._plan = _LabelPlan(labels, moved(members, device), site.to(device))
         return plan
+
+
+def _reduced(hidden: HiddenRows, plan: _LabelPlan, careful: bool, eigenvalues: bool) -> Tensor:
+    # Positions with the same label share all attributes and are alike for other reasons; one row a
+    # label keeps them out of the comparison, and the null honest.
+    offsets = class_offsets(hidden.rows, plan.members)
+    return reduced_offsets(offsets, plan.site, careful, eigenvalues)

@@ -7,8 +7,7 @@ from lightning_semgeom import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.measure import hidden
-from lightning_semgeom.measure.hidden import HiddenFigures
-from lightning_semgeom.measure.site import reduced_offsets
+from lightning_semgeom.measure.hidden import HiddenFigures, _reduced
 from tests import oracles
 
 LABELS = 40
@@ -60,9 +59,9 @@ def test_from_the_output_of_a_module_to_its_figures_the_device_is_never_asked(
     reader = LabelReader("labels", positions, shift)
     found = HiddenRows(*reader.select(output, labels, Share(8192)))
     measuring = HiddenFigures(table(), 8)
-    rows, plan = measuring._rows(found)
-    assert rows.device == plan.codes.codes.device == device
-    assert reduced_offsets(rows, plan, careful=False, eigenvalues=True).device == device
+    plan = measuring._plan_of(found)
+    assert plan.site.codes.codes.device == device
+    assert _reduced(found, plan, careful=False, eigenvalues=True).device == device
 
 
 @pytest.mark.parametrize("sites", [1, 4])
