@@ -67,6 +67,14 @@ def block_buffer(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty(first.stop, rows.shape[1], dtype=dtype, device=rows.device)
 
 
+def add_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
+    """Add each of `rows` `[b, ...]` to the row of `target` that `index` `[b]` says, in order."""
+    if target.is_cuda:  # `index_add_` takes them in another order each time there
+        target.index_put_((index,), rows, accumulate=True)
+    else:
+        target.index_add_(0, index, rows)
+
+
 def finite_rows(block: Tensor) -> Tensor:
     """Which rows have finite entries alone, bool `[b]`."""
     return torch.isfinite(block).all(1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import (
+    add_rows,
     block_buffer,
     block_dtype,
     block_slices,
@@ -111,7 +112,7 @@ class _ValueSums:
 
     def add(self, part: slice, unit: Tensor) -> None:
         for cells, sums in zip(self._plan.cells, self._cells, strict=True):
-            sums.index_add_(0, cells.of_row[part], unit)
+            add_rows(sums, cells.of_row[part], unit)
         self._pending += unit.shape[0]
         if self._pending >= _ROWS_PER_FLUSH:
             self._flush()
@@ -133,7 +134,7 @@ class _ValueSums:
                         index, chosen = index[labelled], source[labelled]
                     else:
                         chosen = source
-                    target.index_add_(0, index, chosen)
+                    add_rows(target, index, chosen)
             sums.zero_()
         self._pending = 0
 

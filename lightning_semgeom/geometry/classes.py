@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import (
     SHORTEST,
+    add_rows,
     block_dtype,
     block_slices,
     finite_rows,
@@ -108,13 +109,13 @@ def class_sums(rows: Tensor, labels: Tensor, num_classes: int) -> ClassSums:
 
     for part in block_slices(rows):
         block, label = block_of(part)
-        counts.index_add_(0, label, torch.ones_like(label, dtype=torch.float64))
-        sums.index_add_(0, label, block)
+        add_rows(counts, label, torch.ones_like(label, dtype=torch.float64))
+        add_rows(sums, label, block)
     offsets = sums / counts.clamp(min=1)[:, None]
     for part in block_slices(rows):
         block, label = block_of(part)
         block -= offsets[label]
-        squares.index_add_(0, label, block.square().sum(1))
+        add_rows(squares, label, block.square().sum(1))
         scatter.addmm_(block.T, block)
     means = torch.where((counts > 0)[:, None], origin + offsets, 0.0)
     return ClassSums(counts, means, squares, scatter)

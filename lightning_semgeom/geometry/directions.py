@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.blocks import (
+    add_rows,
     centred_blocks,
     check_rows,
     shortest_difference,
@@ -156,9 +157,9 @@ def _differences(rows: Tensor, table: AttributeTable, mean: Tensor) -> tuple[Ten
         for a, offset in enumerate(offsets[:-1]):
             labelled = valid & (codes[part, a] >= 0)
             index = torch.where(labelled, codes[part, a] + offset, m)
-            counts.index_add_(0, index, ones)
-            squares.index_add_(0, index, lengths)
-            sums.index_add_(0, index, centred)
+            add_rows(counts, index, ones)
+            add_rows(squares, index, lengths)
+            add_rows(sums, index, centred)
     rounding = shortest_difference(mean) ** 2
     of_attributes = [
         _of_attribute(counts[part], sums[part], squares[part].sum(), rounding)

@@ -18,6 +18,7 @@ from torch.nn.functional import embedding_bag
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.blocks import (
     NEAR,
+    add_rows,
     block_buffer,
     block_dtype,
     block_slices,
@@ -217,7 +218,7 @@ class _QuickSums:
             add_product(self._moments[pattern], unit)
         if not self._in_bags:
             for cells, sums in zip(self._plan.cells, self._cells, strict=True):
-                _add_rows(sums, cells.of_row[place], unit)
+                add_rows(sums, cells.of_row[place], unit)
 
     def value_sums(self) -> Tensor:
         """S_g of all attributes, fp64 `[V, d]`; to be asked for once."""
@@ -258,11 +259,3 @@ class _QuickSums:
                 target += self._moments[pattern]
             fill_below(target)
         return found.nan_to_num_()  # of rows that are not fit; eigenvalues would not be found
-
-
-def _add_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
-    """Add each of `rows` `[b, d]` to the row of `target` that `index` `[b]` says."""
-    if target.is_cuda:  # `index_add_` takes them in another order each time there
-        target.index_put_((index,), rows, accumulate=True)
-    else:
-        target.index_add_(0, index, rows)

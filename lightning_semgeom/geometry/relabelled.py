@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_semgeom.geometry.bags import Bags
-from lightning_semgeom.geometry.blocks import sums_device, unit_blocks
+from lightning_semgeom.geometry.blocks import add_rows, sums_device, unit_blocks
 from lightning_semgeom.geometry.symmetric import add_product, fill_below
 
 _ROWS_AT_ONCE = 1 << 12
@@ -141,8 +141,8 @@ def _sums_of(rows: Tensor, own: Tensor, values: Tensor, mean: Tensor | None) -> 
         for part, unit, valid in unit_blocks(wide, mean):
             index = of_some[part].to(like.device)
             counted = torch.ones_like(unit[:, 0]) if valid is None else valid.to(like)
-            counts.index_add_(0, index, counted)
-            sums.index_add_(0, index, unit)
+            add_rows(counts, index, counted)
+            add_rows(sums, index, unit)
             if few:
                 kept.append(unit.clone())  # the next block overwrites it
             else:

@@ -6,6 +6,7 @@ import torch
 from lightning_semgeom import AttributeTable
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
+from lightning_semgeom.geometry.classes import class_offsets
 from lightning_semgeom.measure import hidden
 from lightning_semgeom.measure.hidden import HiddenFigures, _reduced
 from tests import oracles
@@ -101,7 +102,8 @@ def test_a_site_whose_rows_are_not_finite_keeps_none_of_the_others_from_its_figu
 
 def test_offsets_of_a_site_are_those_of_its_labels_in_their_order():
     one = hidden_rows(80)
-    rows, plan = HiddenFigures(table(), 8)._rows(one)
+    plan = HiddenFigures(table(), 8)._plan_of(one)
+    rows = class_offsets(one.rows, plan.members)
     occur = sorted({label for label in one.labels.tolist() if label < LABELS})
-    assert torch.equal(plan.codes.codes[:, :2], table().codes[occur])
+    assert torch.equal(plan.site.codes.codes[:, :2], table().codes[occur])
     assert rows.shape == (len(occur), 6)
