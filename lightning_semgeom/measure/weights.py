@@ -6,7 +6,8 @@ sites at once; a site that fails anywhere is left out everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
 from lightning_semgeom.measure.reduced import reduced
 from lightning_semgeom.measure.site import site_mean, site_sums
+
+Sums = TypeVar("Sums", MeanSums, RowSums)
 
 
 class WeightFigures:
@@ -73,9 +76,10 @@ class WeightFigures:
         trouble: Exception | None,
     ) -> tuple[dict[str, Measurement | Exception], set[str]]:
         """The figures, and the sites, the same on all processes, that want the careful way."""
-        means = self._ranks.add_up(
+        means = self._added_up(
             {site: attempted(self._mean, site, rows, careful) for site, rows in owned.items()},
             {site: MeanSums.packed_size(self._widths[site]) for site in owned},
+            lambda site, packed: MeanSums.unpacked(packed),
             trouble,
         )
         sizes = {
@@ -83,21 +87,38 @@ class WeightFigures:
             for site, mean in means.items()
             if not isinstance(mean, Exception)
         }
-        sums = self._ranks.add_up(
-            {s: attempted(self._sums, s, owned[s], means[s], careful) for s in sizes}, sizes
+        sums = self._added_up(
+            {s: attempted(self._sums, s, owned[s], means[s], careful) for s in sizes},
+            sizes,
+            lambda s, packed: RowSums.unpacked(packed, self._plans[s].codes, self._widths[s]),
         )
         whole = {
-            site: attempted(self._unpacked, site, mean, sums.get(site, mean))
+            site: mean if isinstance(mean, Exception) else sums[site]
             for site, mean in means.items()
         }
         figures = {
-            site: attempted(self._figures, site, one, eigenvalues) for site, one in whole.items()
+            site: attempted(self._figures, site, means[site], one, eigenvalues)
+            for site, one in whole.items()
         }
         found = measurements(figures, self._plans)
         unsound = {site for site, one in found.items() if not _is_sound(one, whole[site])}
         return found, unsound
 
-    def _mean(self, site: str, owned: OwnedRows, careful: Set[str]) -> Tensor:
+    def _added_up(
+        self,
+        parts: Mapping[str, Sums | Exception],
+        sizes: Mapping[str, int],
+        unpacked: Callable[[str, Tensor], Sums],
+        trouble: Exception | None = None,
+    ) -> dict[str, Sums | Exception]:
+        """The sums of all processes; what one alone has is neither packed nor copied."""
+        if self._ranks.size == 1:
+            return dict(parts)
+        packed = {site: attempted(_packed, part) for site, part in parts.items()}
+        whole = self._ranks.add_up(packed, sizes, trouble)
+        return {site: attempted(unpacked, site, one) for site, one in whole.items()}
+
+    def _mean(self, site: str, owned: OwnedRows, careful: Set[str]) -> MeanSums:
         if site not in self._plans:
             # As a head and an embedding are, most are alike.
             key = owned.total, owned.slice.start, owned.slice.stop, owned.rows.device
@@ -106,24 +127,21 @@ class WeightFigures:
                 plan.codes.part(owned.slice)  # and kept: on a device it would be asked
                 self._made[key] = plan.to(owned.rows.device)
             self._plans[site] = self._made[key]
-        return site_mean(owned.rows, site in careful).packed()
+        return site_mean(owned.rows, site in careful)
 
-    def _sums(self, site: str, owned: OwnedRows, mean: Tensor, careful: Set[str]) -> Tensor:
-        centre = MeanSums.unpacked(mean).mean
-        plan = self._plans[site]
-        return site_sums(owned.rows, plan, centre, site in careful, owned.slice).packed()
+    def _sums(self, site: str, owned: OwnedRows, mean: MeanSums, careful: Set[str]) -> RowSums:
+        return site_sums(owned.rows, self._plans[site], mean.mean, site in careful, owned.slice)
 
-    def _unpacked(self, site: str, mean: Tensor, sums: Tensor) -> tuple[MeanSums, RowSums]:
-        plan, width = self._plans[site], self._widths[site]
-        return MeanSums.unpacked(mean), RowSums.unpacked(sums, plan.codes, width)
-
-    def _figures(self, site: str, whole: tuple[MeanSums, RowSums], eigenvalues: bool) -> Tensor:
-        mean, sums = whole
+    def _figures(self, site: str, mean: MeanSums, sums: RowSums, eigenvalues: bool) -> Tensor:
         return reduced(sums, self._plans[site], mean.not_finite, eigenvalues)
 
 
-def _is_sound(found: Measurement | Exception, whole: tuple[MeanSums, RowSums] | Exception) -> bool:
+def _packed(sums: MeanSums | RowSums) -> Tensor:
+    return sums.packed()
+
+
+def _is_sound(found: Measurement | Exception, whole: RowSums | Exception) -> bool:
     """Whether the quick way was right, as all processes see it: figures may fail on one alone."""
     if isinstance(whole, Exception):
         return True
-    return found.is_sound if isinstance(found, Measurement) else not whole[1].unsound
+    return found.is_sound if isinstance(found, Measurement) else not whole.unsound
