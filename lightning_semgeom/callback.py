@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lightning_semgeom.attributes.given import Attributes, table_or_file
 from lightning_semgeom.attributes.table import AttributeTable
-from lightning_semgeom.capture.asked import check_least, check_name, check_probe, check_sites
+from lightning_semgeom.capture import asked
 from lightning_semgeom.capture.capture import Capture
 from lightning_semgeom.capture.labels import LabelReader
 from lightning_semgeom.capture.ranks import Ranks
@@ -69,6 +69,7 @@ class SemanticGeometry(pl.Callback):
         on_error: what a fault during training does: one warning and NaN, or an exception.
         alerts: whether a WandbLogger sends an alert when an attribute is gone.
         name: the root of all keys and the folder's name; several callbacks need different ones.
+        metrics: "eigenspectrum" records it of the positions of hidden sites too.
 
     Raises:
         ValueError: if arguments contradict each other, or before training starts, if a module, a
@@ -101,17 +102,20 @@ class SemanticGeometry(pl.Callback):
         on_error: Literal["warn", "raise"] = "warn",
         alerts: bool = False,
         name: str = "semgeom",
+        metrics: str | Sequence[str] = (),
     ) -> None:
         super().__init__()
         hidden = (hidden,) if isinstance(hidden, str) else tuple(hidden)
+        metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
         table = table_or_file(attributes, attributes_file, "SemanticGeometry")
-        check_sites(unembedding, embedding, hidden, "SemanticGeometry")
-        check_probe(probe, hidden, labels, "SemanticGeometry")
-        often = {"every_n_steps": (every_n_steps, 1), "every_n_epochs": (every_n_epochs, 1)}
+        asked.check_sites(unembedding, embedding, hidden, "SemanticGeometry")
+        asked.check_probe(probe, hidden, labels, "SemanticGeometry")
+        when = {"every_n_steps": (every_n_steps, 1), "every_n_epochs": (every_n_epochs, 1)}
         sizes = {"max_positions": (max_positions, 2), "gram_size": (gram_size, 2)}
-        check_least("SemanticGeometry", **often, **sizes, max_drawn_sites=(max_drawn_sites, 1))
-        _check(growth is None or growth > 1, f"growth must be above 1 or None; got {growth}.")
-        check_name(name, "SemanticGeometry")
+        asked.check_least("SemanticGeometry", **when, **sizes, max_drawn_sites=(max_drawn_sites, 1))
+        asked.check_growth(growth, "SemanticGeometry")
+        asked.check_name(name, "SemanticGeometry")
+        asked.check_metrics(metrics, hidden, "SemanticGeometry")
         self.attributes = table
         self.attributes_file = attributes_file
         self.unembedding = unembedding
@@ -124,6 +128,7 @@ class SemanticGeometry(pl.Callback):
         self.max_positions = max_positions
         self.gram_size = gram_size
         self.max_drawn_sites = max_drawn_sites
+        self.metrics = metrics
         self.on_error = on_error
         self.alerts = alerts
         self.name = name
@@ -187,7 +192,8 @@ class SemanticGeometry(pl.Callback):
         kinds = [type(logger).__name__ for logger in trainer.loggers] or "none"
         quiet = not self.alerts or trainer.fast_dev_run or trainer.barebones  # type: ignore[attr-defined]
         able = "WandbLogger" in map(kind_of, trainer.loggers)
-        _check(quiet or able, f"alerts=True needs a WandbLogger; the loggers are {kinds}.")
+        if not (quiet or able):
+            raise ValueError(f"alerts=True needs a WandbLogger; the loggers are {kinds}.")
         self._shown = self._shown if names[0] == self.name else ()
         # A second fit of the same Trainer goes on where the first one ended.
         goes_on = self._run is not None and updates_of(trainer) > 0
@@ -203,15 +209,14 @@ class SemanticGeometry(pl.Callback):
             self._run.load_state_dict(self._saved)
 
     def _new_run(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> Run:
-        table = self.attributes
-        if table is None:
-            table = AttributeTable.from_file(str(self.attributes_file))
+        file = str(self.attributes_file)
+        table = AttributeTable.from_file(file) if self.attributes is None else self.attributes
         ranks = Ranks.of(trainer, pl_module)
         sites = (self.unembedding, self.embedding, self.hidden)
         rows = (self._reader, self.probe, self.max_positions)
         capture = Capture(pl_module, len(table), *sites, *rows, ranks)
         how = (self.gram_size, self.max_drawn_sites, self.on_error, self.alerts)
-        return Run(self.name, table, capture, ranks, *how)
+        return Run(self.name, table, capture, ranks, *how, "eigenspectrum" in self.metrics)
 
     def _record_once(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """In `Trainer.validate`, `test` or `predict`, where no fit has left records: take one."""
@@ -293,8 +298,3 @@ class SemanticGeometry(pl.Callback):
 
     def _tell_callbacks(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         tell_monitored(trainer, pl_module, self._running.recorder.take_monitored(), self._shown)
-
-
-def _check(holds: bool, message: str) -> None:
-    if not holds:
-        raise ValueError(f"SemanticGeometry: {message}")

@@ -24,6 +24,7 @@ from lightning_semgeom.measure.figures import Measurement
 from lightning_semgeom.measure.hidden import HiddenFigures
 from lightning_semgeom.measure.weights import WeightFigures
 from lightning_semgeom.record.beside import Beside
+from lightning_semgeom.record.keys import EIGENSPECTRUM
 from lightning_semgeom.record.recorder import Recorder
 from lightning_semgeom.show.dashboard import Dashboard
 from lightning_semgeom.show.drawing import Ready
@@ -42,6 +43,7 @@ class Run:
         max_drawn_sites: most sites that loggers get pictures of.
         on_error: what a fault does.
         alerts: whether loggers that can tell people what is gone.
+        eigenspectrum: whether to record that of the positions of hidden sites.
     """
 
     def __init__(
@@ -54,9 +56,11 @@ class Run:
         max_drawn_sites: int,
         on_error: Literal["warn", "raise"],
         alerts: bool,
+        eigenspectrum: bool,
     ) -> None:
         sites = (*capture.weight_sites, *capture.hidden_sites)
-        self.recorder = Recorder(name, sites, table.names)
+        more = dict.fromkeys(capture.hidden_sites, EIGENSPECTRUM) if eigenspectrum else {}
+        self.recorder = Recorder(name, sites, table.names, more=more)
         self.recorded_step: int | None = None
         self.updates = Updates()
         self._saved_updates: int | None = None
@@ -71,7 +75,7 @@ class Run:
         self._faults = Faults(on_error, ranks.rank, ranks.size)
         self._told: set[str] = set()
         self._weights = WeightFigures(table, capture.widths, gram_size, ranks)
-        self._hidden = HiddenFigures(table, gram_size)
+        self._hidden = HiddenFigures(table, gram_size, eigenspectrum)
         self._exchange = HiddenExchange(capture.hidden_sites, capture.capacity, ranks)
 
     @property
@@ -258,10 +262,8 @@ class Run:
         self.updates.stop()
 
     def _add_hidden(self, captured: Mapping[str, HiddenRows | Exception]) -> None:
-        found = self._exchange.all_rows(
-            {site: self._without_gaps(site, rows) for site, rows in captured.items()}
-        )
-        self._add(self._hidden.measure(found, self._keeps_pictures))
+        rows = {site: self._without_gaps(site, found) for site, found in captured.items()}
+        self._add(self._hidden.measure(self._exchange.all_rows(rows), self._keeps_pictures))
 
     def _without_gaps(self, site: str, found: HiddenRows | Exception) -> HiddenRows | Exception:
         """With on_error="raise" nothing where a batch of several failed, else what there is."""

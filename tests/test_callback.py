@@ -4,12 +4,14 @@ import copy
 import math
 import random
 import warnings
+from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
 from lightning_semgeom import AttributeTable, History, SemanticGeometry, attribute_similarity
@@ -62,6 +64,25 @@ def test_hidden_states_are_those_of_the_training_forward_at_the_same_weights(tmp
                 assert found == pytest.approx(float(expected[metric][a]), abs=1e-6)
         checked += 1
     assert checked == 4
+
+
+def test_the_eigenspectrum_of_hidden_sites_is_recorded_where_it_is_asked_for(tmp_path):
+    kept, callback = models.HiddenByStep(), geometry(metrics="eigenspectrum")
+    logger = CSVLogger(tmp_path)
+    fit(tmp_path, kept, callback, logger=logger)
+    for record in callback.history:
+        keys = [key for key in record.values if "rankme" in key or "alpha" in key]
+        assert keys == [f"semgeom_hidden.body/{name}" for name in ("rankme", "alpha_req")]
+        found = record.values["semgeom_hidden.body/rankme"]
+        if record.step == 8:  # no forward follows the last update
+            assert math.isnan(found)
+            continue
+        hidden, labels = kept.hidden[record.step]
+        exact = oracles.eigenspectrum(hidden[labels >= 0].double().numpy())
+        assert found == pytest.approx(exact["rankme"], rel=1e-5)
+        assert math.isnan(record.values["semgeom_hidden.body/alpha_req"])  # of a width of 8
+    table = (Path(logger.log_dir) / "metrics.csv").read_text()
+    assert "semgeom_hidden.body/rankme" in table.splitlines()[0]
 
 
 def test_the_probe_shows_hidden_states_in_eval_mode_up_to_the_end(tmp_path):
@@ -337,6 +358,8 @@ def test_what_a_shorter_table_has_no_row_for_is_left_out_of_the_mean_too(tmp_pat
         ({"positions": "first"}, "positions must be 'all' or 'last'; got a str, 'first'"),
         ({"on_error": "ignore"}, "on_error must be 'warn' or 'raise'; got a str, 'ignore'"),
         ({"name": "a/b"}, "a word without a slash"),
+        ({"metrics": ["rankme"]}, "knows 'eigenspectrum' alone; got 'rankme'"),
+        ({"metrics": "eigenspectrum"}, "of hidden sites, and hidden names no module"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused_at_once(options, message):

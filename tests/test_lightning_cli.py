@@ -38,6 +38,7 @@ OTHER = {
     "on_error": "warn",
     "alerts": True,
     "name": "other",
+    "metrics": "eigenspectrum",
 }
 
 

@@ -26,10 +26,31 @@ def check_least(whose: str, **given: tuple[int | None, int]) -> None:
             raise ValueError(f"{whose}: {argument} must be {least} or more: {value}.")
 
 
+def check_growth(growth: float | None, whose: str) -> None:
+    """Raise a ValueError where captures would not become less dense."""
+    if growth is not None and not growth > 1:
+        raise ValueError(f"{whose}: growth must be above 1 or None; got {growth}.")
+
+
 def check_name(name: str, whose: str) -> None:
     """Raise a ValueError unless `name` can be the root of keys."""
     if not name or "/" in name:
         raise ValueError(f"{whose}: name must be a word without a slash: {name!r}.")
+
+
+def check_metrics(metrics: Sequence[str], hidden: Sequence[str], whose: str) -> None:
+    """Raise a ValueError for metrics that nobody knows, or of sites that are not there."""
+    unknown = [name for name in metrics if name != "eigenspectrum"]
+    if unknown:
+        raise ValueError(
+            f"{whose}: metrics adds figures to those of each record, and knows 'eigenspectrum' "
+            f"alone; got {', '.join(map(repr, unknown))}."
+        )
+    if metrics and not hidden:
+        raise ValueError(
+            f"{whose}: 'eigenspectrum' is of the positions of hidden sites, and hidden names no "
+            "module."
+        )
 
 
 def check_probe(probe: Any, hidden: Sequence[str], labels: object, whose: str) -> None:

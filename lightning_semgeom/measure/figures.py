@@ -18,7 +18,7 @@ from lightning_semgeom.geometry.similarity import Squares, similarity_of
 from lightning_semgeom.geometry.spectrum import rank_of, spectrum_of
 from lightning_semgeom.measure.plan import SitePlan
 from lightning_semgeom.measure.reduced import apart, parts_of
-from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
+from lightning_semgeom.record.keys import COUNTS, EIGENSPECTRUM, SIMILARITIES, SPECTRUM
 from lightning_semgeom.record.picture import SitePicture
 from lightning_semgeom.record.record import mean_of_known
 
@@ -36,7 +36,10 @@ class Measurement:
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """By the keys of `metric_keys`; NaN where not defined. Without a name they are means."""
+        """By the keys of `metric_keys`; NaN where not defined. Without a name they are means.
+
+        `EIGENSPECTRUM` is there where it is known.
+        """
         names, found = self.plan.table.names, self._parts["similarities"]
         values: dict[str, float] = {}
         for metric, column in zip(
@@ -45,6 +48,8 @@ class Measurement:
             values[metric] = mean_of_known(column)
             values |= {f"{metric}/{a}": v for a, v in zip(names, column, strict=True)}
         values |= dict(zip(SPECTRUM, self._parts["spectrum"].tolist(), strict=True))
+        more = zip(EIGENSPECTRUM, self._parts["eigenspectrum"].tolist(), strict=True)
+        values |= {metric: value for metric, value in more if not isnan(value)}
         return values | dict(zip(COUNTS, self._parts["counts"].tolist(), strict=False))
 
     @property
@@ -110,6 +115,7 @@ def _sizes(plan: SitePlan) -> dict[str, int]:
     return {
         "similarities": len(SIMILARITIES) * len(plan.table.names),
         "spectrum": len(SPECTRUM),
+        "eigenspectrum": len(EIGENSPECTRUM),
         "counts": len(COUNTS) + 2,  # and the rows that are not finite, and not sound
         "within": values,
         "value_rows": values,
@@ -182,6 +188,7 @@ def _figures(numbers: Tensor, plan: SitePlan) -> Tensor:
         [
             *(found[metric] for metric in SIMILARITIES),
             torch.stack([shape[metric] for metric in SPECTRUM]),
+            parts["eigenspectrum"],
             parts["counts"],
             found["within_value"],
             counts,

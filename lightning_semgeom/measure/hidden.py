@@ -13,11 +13,14 @@ from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.faults import attempted
 from lightning_semgeom.geometry.bags import Bags
 from lightning_semgeom.geometry.classes import class_offsets
+from lightning_semgeom.geometry.eigenspectrum import eigenspectrum
 from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
+from lightning_semgeom.measure.reduced import NARROW
 from lightning_semgeom.measure.site import reduced_offsets
+from lightning_semgeom.record.keys import EIGENSPECTRUM
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ class HiddenFigures:
     Args:
         table: the attributes of the labels.
         gram_size: most lines of a Gram picture.
+        eigenspectrum: whether to take that of the positions too.
     """
 
-    def __init__(self, table: AttributeTable, gram_size: int) -> None:
+    def __init__(self, table: AttributeTable, gram_size: int, eigenspectrum: bool = False) -> None:
         self._table = table
+        self._eigenspectrum = eigenspectrum
         self._gram_size = gram_size
         self._plan: _LabelPlan | None = None
 
@@ -59,7 +64,7 @@ class HiddenFigures:
 
         def measured(sites: Iterable[str], careful: bool) -> dict[str, Measurement | Exception]:
             found = {
-                site: attempted(_reduced, hidden[site], plans[site], careful, eigenvalues)
+                site: attempted(self._reduced, hidden[site], plans[site], careful, eigenvalues)
                 for site in sites
             }
             return measurements(found, known)
@@ -79,9 +84,13 @@ class HiddenFigures:
             plan = self._plan = _LabelPlan(labels, moved(members, device), site.to(device))
         return plan
 
-
-def _reduced(hidden: HiddenRows, plan: _LabelPlan, careful: bool, eigenvalues: bool) -> Tensor:
-    # Positions with the same label share all attributes and are alike for other reasons; one row a
-    # label keeps them out of the comparison, and the null honest.
-    offsets = class_offsets(hidden.rows, plan.members)
-    return reduced_offsets(offsets, plan.site, careful, eigenvalues)
+    def _reduced(
+        self, hidden: HiddenRows, plan: _LabelPlan, careful: bool, eigenvalues: bool
+    ) -> Tensor:
+        # Positions with the same label share all attributes and are alike for other reasons; one
+        # row a label keeps them out of the comparison, and the null honest.
+        offsets = class_offsets(hidden.rows, plan.members)
+        is_due = self._eigenspectrum and (eigenvalues or hidden.rows.shape[1] <= NARROW)
+        shape = eigenspectrum(hidden.rows) if is_due else {}
+        more = [shape[metric] for metric in EIGENSPECTRUM if metric in shape]
+        return reduced_offsets(offsets, plan.site, careful, eigenvalues, more)

@@ -6,6 +6,8 @@ be handed hundreds of operators on a few numbers for each site.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,11 +15,19 @@ from lightning_semgeom.geometry.quadratic import norms_and_forms
 from lightning_semgeom.geometry.spectrum import entropy_of
 from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure.plan import SitePlan
+from lightning_semgeom.record.keys import EIGENSPECTRUM
 
-_NARROW = 128  # its eigenvalues take less than 1 ms
+NARROW = 128
+"""The eigenvalues of a site of this width take less than 1 ms."""
 
 
-def reduced(sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool = True) -> Tensor:
+def reduced(
+    sums: RowSums,
+    plan: SitePlan,
+    not_finite: Tensor,
+    eigenvalues: bool = True,
+    more: Sequence[Tensor] = (),
+) -> Tensor:
     """What the figures need, as one fp64 vector on the device of the sums.
 
     Args:
@@ -25,17 +35,17 @@ def reduced(sums: RowSums, plan: SitePlan, not_finite: Tensor, eigenvalues: bool
         plan: what the rows are.
         not_finite: fp64 `[]`: how many rows are not finite.
         eigenvalues: whether to take those of a wide site too, for which a step would wait.
+        more: fp64 `[]`, `EIGENSPECTRUM` where it is asked for.
     """
     assert sums.second is not None  # for the type checker: a site's sums have second moments
     attributes, width = len(plan.table.names), sums.second.shape[1]
     _, cell_sums, _ = plan.split(sums.value_sums)
     grouped = plan.groups.sums(sums.value_sums)
-    entropy = torch.full_like(sums.count, torch.nan)
-    if eigenvalues or width <= _NARROW:
-        entropy = entropy_of(sums.count, sums.second[0])
+    nan = torch.full_like(sums.count, torch.nan)
+    entropy = entropy_of(sums.count, sums.second[0]) if eigenvalues or width <= NARROW else nan
     counts = (sums.count, sums.skipped, not_finite, sums.unsound)
     parts = [
-        torch.stack([*counts, torch.full_like(sums.count, width), entropy]),
+        torch.stack([*counts, torch.full_like(sums.count, width), entropy, *(more or (nan, nan))]),
         sums.value_counts,
         torch.linalg.vector_norm(sums.value_sums, dim=1),
         torch.linalg.vector_norm(grouped, dim=1),
@@ -62,6 +72,7 @@ def parts_of(numbers: Tensor, plan: SitePlan) -> dict[str, Tensor]:
         "counts": 4,
         "width": 1,
         "entropy": 1,
+        "eigenspectrum": len(EIGENSPECTRUM),
         "value_counts": values,
         "value_lengths": values,
         "lengths": attributes,

@@ -6,6 +6,8 @@ own part, and what they add up in between is the mean's sums and the rows'.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -50,8 +52,14 @@ def _measured(rows: Tensor, plan: SitePlan, careful: bool) -> Measurement:
     return measurement(found, plan)
 
 
-def reduced_offsets(offsets: Tensor, plan: SitePlan, careful: bool, eigenvalues: bool) -> Tensor:
+def reduced_offsets(
+    offsets: Tensor,
+    plan: SitePlan,
+    careful: bool,
+    eigenvalues: bool,
+    more: Sequence[Tensor] = (),
+) -> Tensor:
     """As `reduced`, of differences `[n, d]` from the mean."""
     sums = site_sums(offsets, plan, None, careful)
     not_finite = mean_sums(offsets).not_finite if careful else torch.zeros_like(sums.count)
-    return reduced(sums, plan, not_finite, eigenvalues)
+    return reduced(sums, plan, not_finite, eigenvalues, more)

@@ -33,6 +33,7 @@ class Recorder:
         sites: the sites' names; the first one gives the headline values.
         attributes: the attributes' names.
         history: what it adds its records to, with records of these sites or none; None: a new one.
+        more: figures that some sites have besides those of all.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Recorder:
         sites: Sequence[str],
         attributes: Sequence[str],
         history: History | None = None,
+        more: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.name = name
         self.sites = tuple(sites)
         self.attributes = tuple(attributes)
+        self._more = more or {}
         self.history = History() if history is None else history
         self.phases = {(site, a): PhaseDetector() for site in sites for a in attributes}
         self.mean_phases = {site: PhaseDetector() for site in sites}
@@ -223,12 +226,12 @@ class Recorder:
             self._top_asymmetry, self._asymmetry_step = asymmetry, step
 
     def _keys(self) -> list[str]:
-        of_site = [
-            *metric_keys(self.attributes),
-            *(f"{milestone}/{a}" for milestone in MILESTONES for a in self.attributes),
-        ]
-        headline = [f"{self.name}/{metric}" for metric in (*HEADLINES, *_PHASES)]
-        return headline + [f"{self.name}_{site}/{key}" for site in self.sites for key in of_site]
+        phases = [f"{milestone}/{a}" for milestone in MILESTONES for a in self.attributes]
+        keys = [f"{self.name}/{metric}" for metric in (*HEADLINES, *_PHASES)]
+        for site in self.sites:
+            of_site = metric_keys(self.attributes, self._more.get(site, ()))
+            keys += [f"{self.name}_{site}/{key}" for key in (*of_site, *phases)]
+        return keys
 
 
 def _number(step: int | None) -> float:

@@ -8,7 +8,7 @@ from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.geometry.classes import class_offsets
 from lightning_semgeom.measure import hidden
-from lightning_semgeom.measure.hidden import HiddenFigures, _reduced
+from lightning_semgeom.measure.hidden import HiddenFigures
 from tests import oracles
 
 LABELS = 40
@@ -62,7 +62,7 @@ def test_from_the_output_of_a_module_to_its_figures_the_device_is_never_asked(
     measuring = HiddenFigures(table(), 8)
     plan = measuring._plan_of(found)
     assert plan.site.codes.codes.device == device
-    assert _reduced(found, plan, careful=False, eigenvalues=True).device == device
+    assert measuring._reduced(found, plan, careful=False, eigenvalues=True).device == device
 
 
 @pytest.mark.parametrize("sites", [1, 4])
@@ -89,6 +89,19 @@ def test_labels_are_planned_once_for_all_sites_and_again_where_they_are_others(m
     assert len(made) == 2
     alone = HiddenFigures(table(), 8).measure({"a": other})["a"]
     assert found.values == alone.values
+
+
+def test_the_eigenspectrum_is_that_of_all_positions_of_wide_sites_where_it_is_due():
+    measuring = HiddenFigures(table(), 8, eigenspectrum=True)
+    for width, due, known in ((120, False, True), (129, False, False), (129, True, True)):
+        rows = hidden_rows(400, width)
+        found = measuring.measure({"h": rows}, eigenvalues=due)["h"].values
+        assert ("rankme" in found) == ("alpha_req" in found) == known
+        exact = oracles.eigenspectrum(rows.rows.double().numpy())
+        for name in exact if known else ():
+            assert found[name] == pytest.approx(exact[name], rel=1e-6), name
+        plain = HiddenFigures(table(), 8).measure({"h": rows}, eigenvalues=due)["h"].values
+        assert set(found) - set(plain) == (set(exact) if known else set())
 
 
 def test_a_site_whose_rows_are_not_finite_keeps_none_of_the_others_from_its_figures():

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import lightning_semgeom
-from lightning_semgeom.record.keys import COUNTS, SIMILARITIES, SPECTRUM
+from lightning_semgeom.record.keys import COUNTS, EIGENSPECTRUM, SIMILARITIES, SPECTRUM
 from tests.browser import browser, needs_chromium
 from tests.project.pages import LESSONS, PAGES, blocks_of, text_of
 from tests.warm import ROOT, python
@@ -135,7 +135,7 @@ def test_all_options_and_keys_are_in_the_reference():
     for name in set(options) - {"self"}:
         assert f"`{name}`" in page, name
     page = text_of("docs/reference/keys.md")
-    for name in (*SIMILARITIES, *SPECTRUM, *COUNTS):
+    for name in (*SIMILARITIES, *SPECTRUM, *EIGENSPECTRUM, *COUNTS):
         assert f"`{name}`" in page, name
 
 
