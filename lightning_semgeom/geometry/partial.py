@@ -27,7 +27,6 @@ from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.geometry.plan import CodePlan, check_codes
 from lightning_semgeom.geometry.quick import sums_of
 from lightning_semgeom.geometry.relabelled import z_within_strata
-from lightning_semgeom.geometry.similarity import squared_lengths
 from lightning_semgeom.kinds import checked_kinds
 
 if TYPE_CHECKING:
@@ -207,8 +206,8 @@ def partial_gap(
         return {"partial_gap": none, "partial_z": none.clone()} if null else none
     plan = CodePlan(joint.of_row[:, None], [len(joint.codes)])
     sums = sums_of(rows, plan, center, second=False)
-    squares = squared_lengths(sums.value_sums)
-    of_strata = torch.cat([squared_lengths(bags.sums(sums.value_sums)) for bags in joint.strata])
+    squares = sums.value_sums.square().sum(1)
+    of_strata = Bags.joined(joint.strata).sums(sums.value_sums).square().sum(1)
     gap = partial_gap_of(sums.value_counts, squares, of_strata, joint.strata)
     if not null:
         return gap

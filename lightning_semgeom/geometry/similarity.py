@@ -50,19 +50,13 @@ class Squares:
 def squares_of(sums: RowSums, num_values: Sequence[int]) -> Squares:
     """Where all that is large in `sums` is read."""
     s = _added_up(sums.value_sums, num_values)
-    of_values, of_all = squared_lengths(sums.value_sums), squared_lengths(s)
+    of_values, of_all = sums.value_sums.square().sum(1), s.square().sum(1)
     if sums.second is None:
         nan, whole = (torch.full_like(known, torch.nan) for known in (of_all, sums.count))
         return Squares(sums.value_counts, of_values, of_all, nan, nan, whole)
     norms, along = norms_and_forms(sums.second, s, sums.second_index)
     second = torch.stack([norms[entry] for entry in sums.second_index])  # a list would be copied
     return Squares(sums.value_counts, of_values, of_all, second, along, norms[0])
-
-
-def squared_lengths(rows: Tensor) -> Tensor:
-    """Of `rows` `[n, d]`, `[n]`; no copy of them is made."""
-    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
-    return lengths.square()
 
 
 def similarity_of(squares: Squares, num_values: Sequence[int]) -> dict[str, Tensor]:
