@@ -249,12 +249,13 @@ def predicted_order() -> Figure:
     axes = figure.subplots(1, 2, sharey=True)
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         *rows, _ = _rows((TABLES / f"{name}.md").read_text().splitlines(), "| in the unembedding |")
-        for attribute, onset, _, *_, strength in rows:
+        for k, (attribute, onset, _, *_, strength) in enumerate(rows):
             is_there = not onset.startswith("none")
             x, y = float(strength.split(",")[0]), int(onset.split()[0]) if is_there else 1000
             ax.plot(x, y, "o" if is_there else "x", color=BLUE if is_there else GREY)
-            ax.annotate(f" {attribute}", (x, y), va="bottom", color="black" if is_there else GREY)
-        ax.set(xscale="log", yscale="log", xlim=(25, 700), ylim=(7, 2000), title=title)
+            side = "bottom" if k % 2 else "top"  # neighbours by turns
+            ax.annotate(f" {attribute}", (x, y), va=side, color="black" if is_there else GREY)
+        ax.set(xscale="log", yscale="log", xlim=(25, 1500), ylim=(7, 2000), title=title)
         ax.set_xlabel("strength, any token before")
         ax.spines[["top", "right"]].set_visible(False)
         ax.set_xticks([30, 100, 300], ["30", "100", "300"])

@@ -78,8 +78,8 @@ def predicted_order(
       something of the attribute.
 
     A prediction of the order, not of steps: it knows neither the model nor the learning rate. It is
-    as good as what `support_matrix` takes for a context; docs/results/language-model.md has
-    what came out on a real corpus.
+    as good as what `support_matrix` takes for a context; docs/results/predicted-order.md has
+    what came out: in small settings the order of training, in real text little but frequency.
 
     Directions of the same singular value may turn among themselves, and their shares with them; the
     strengths do not. u_k has the sign that makes its largest entry, the first of equals, positive.

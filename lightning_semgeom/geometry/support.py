@@ -42,8 +42,9 @@ def support_matrix(
     Windows do not see each other: no context goes over the end of one. All tokens count, also those
     of padding: leave it out.
 
-    Memory is bounded by the entries that are not 0, and 100 MB. Three million tokens in windows of
-    64 take 15 s as bags and 0.6 s with `contexts=1`, on one CPU core.
+    Memory is that of the entries that are not 0: 16 bytes each at the end, 75 on the way, there 80
+    MB or more. Three million tokens of 2048 kinds, in windows of 64, take 13 s as bags and 0.5 s
+    with `contexts=1` on one CPU core.
 
     Args:
         batches: such as a list or a DataLoader, read once: whole numbers `[batch, length]`, or
