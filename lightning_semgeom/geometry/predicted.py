@@ -8,8 +8,10 @@ M - 1 directions in which tokens of one value are alike, orthogonal to 1 over th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +36,8 @@ class PredictedOrder:
     """What the support matrix says of each attribute; printed, a line for each."""
 
     strength: Mapping[str, float]
-    """The attributes' singular value, in the predicted order; NaN and last where not defined."""
+    """The attributes' singular value, in the predicted order; NaN and last where not defined.
+    Those that are equally strong stand as in the table."""
     by_chance: Mapping[str, float]
     """What it would be with the attribute's values shuffled among its tokens."""
     shares: Mapping[str, Tensor]
@@ -88,7 +91,7 @@ def predicted_order(
         table: which token has which value; row i is token id i. Tokens past its end, and those that
             follow no context, are not labelled.
         support: of `support_matrix`, any scipy sparse matrix `[V, m]`; entries above 0 count as 1.
-        num_directions: k; fewer where V - 1 or m is less.
+        num_directions: k; fewer where the centred matrix has a lower rank.
 
     Returns:
         `PredictedOrder`. An attribute with fewer than two values among tokens that occur has NaN.
@@ -197,13 +200,15 @@ def _of_attribute(
     if free < 1:
         return np.nan, np.nan, np.full(directions.shape[1], np.nan)
     members = csr_array((np.ones(n), (places, labelled)), shape=(len(values), len(codes)))
-    # Of entries that are 0 or 1 all sums are whole numbers, so no digit is lost in a difference.
+    # Sums of 0 and 1 are whole numbers: in fractions nothing is lost in the difference, and
+    # attributes that are equally strong are so to the last digit.
     sums = members @ follows
     total = sums.sum(axis=0)
-    of_all = total @ total / n
-    between = (sums.power(2).sum(axis=1) / sizes).sum() - of_all
-    strength = np.sqrt(max(between, 0.0) / free)
-    by_chance = np.sqrt((total.sum() - of_all) / (n - 1))
+    of_all = Fraction(int(total @ total), n)
+    of_values = map(int, sums.power(2).sum(axis=1))
+    between = sum(map(Fraction, of_values, sizes.tolist())) - of_all
+    strength = math.sqrt(between / free)
+    by_chance = math.sqrt((int(total.sum()) - of_all) / (n - 1))
     means = members @ directions / sizes[:, None]
     from_mean = means - directions[labelled].mean(axis=0)
-    return float(strength), float(by_chance), sizes @ from_mean**2 / free
+    return strength, by_chance, sizes @ from_mean**2 / free

@@ -73,6 +73,7 @@ def support_matrix(
     with needs("corpus"):
         from scipy.sparse import csc_array
 
+    vocab_size = int(vocab_size)  # of numpy, its powers would overflow
     _check_sizes(vocab_size, contexts)
     pairs = (
         pair for ids in _windows(batches, vocab_size) for pair in _pairs(ids, vocab_size, contexts)

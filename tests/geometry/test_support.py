@@ -1,5 +1,6 @@
 """What follows what: counts against loops over windows, and batches in any form and order."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -96,7 +97,7 @@ def test_ids_of_a_large_vocabulary_are_numbered_without_a_fault():
     with pytest.raises(
         ValueError, match=r"contexts must be 2 or less with vocab_size=128000, .* 3"
     ):
-        support_matrix([ids], 128_000, contexts=3)
+        support_matrix([ids], np.int64(128_000), contexts=3)
     # 2^63 is the first number that is too large.
     assert support_matrix([torch.ones(1, 62).long()], 2, contexts=61).nnz == 1
     with pytest.raises(ValueError, match=r"must be 61 or less with vocab_size=2"):
