@@ -31,6 +31,8 @@ CONTEXTS = {
     "any token before": "tokens",
 }
 DIRECTIONS = 32
+# Singular values down to which directions are learned; those that are the same come together.
+LEARNED = (10, 5, 4, 3, 2, 0)
 
 
 def settings(seeds):
@@ -60,17 +62,42 @@ def settings_table(seeds):
     measured = {(row[0], row[1]): row[5] for row in rows if len(row) == 9}
     lines = []
     for name, given in settings(seeds).items():
-        found = {
-            told: [
+        found = [
+            [
                 predicted_order(table, support_matrix([windows], vocabulary, contexts))
                 for windows, table, vocabulary in given
             ]
-            for told, contexts in CONTEXTS.items()
-        }
+            for contexts in CONTEXTS.values()
+        ]
         for attribute in given[0][1].names:
-            strengths = ([order.strength[attribute] for order in of] for of in found.values())
+            strengths = ([order.strength[attribute] for order in of] for of in found)
             lines.append([name, attribute, measured[name, attribute], *map(spread, strengths)])
     return markdown(["setting", "attribute", "onset: step", *CONTEXTS], lines)
+
+
+def learned_table(seeds):
+    """Gaps in the settings of the unembedding that is told, while its directions are learned."""
+    lines = []
+    for name, given in settings(seeds).items():
+        found = [
+            learned(
+                predicted_order(table, support_matrix([windows], vocabulary), vocabulary), table
+            )
+            for windows, table, vocabulary in given
+        ]
+        for a, attribute in enumerate(given[0][1].names):
+            of_counts = torch.stack(found)[:, a].T.tolist()
+            lines.append([name, attribute, *map(spread, of_counts)])
+    heads = [f"above {least}" for least in LEARNED[:-1]]
+    return markdown(["directions learned", "attribute", *heads, "all"], lines)
+
+
+def learned(order, table):
+    """The gap of each attribute with the directions down to each of `LEARNED`, `[A, 6]`."""
+    unembedding = (order.directions * order.singular_values.sqrt())[: len(table)]
+    counts = [int((order.singular_values > least).sum()) for least in LEARNED]
+    gaps = [attribute_similarity(unembedding[:, :count], table)["gap"] for count in counts]
+    return torch.stack(gaps, 1)
 
 
 def predictions(data, table):
@@ -156,7 +183,9 @@ def main():
             "table that stdlib_lm.py has left of this text."
         )
     orders = predictions(data, table)
-    lines = [] if options.text else [*settings_table(options.seeds), ""]
+    lines = []
+    if options.text is None:
+        lines = [*settings_table(options.seeds), "", *learned_table(options.seeds), ""]
     lines += [*strengths_table(orders, table.names, options.measured), ""]
     tell("\n".join([*lines, *gaps_table(orders, table, options.measured)]), options.out)
 

@@ -15,7 +15,8 @@ def script(imported):
 
 def test_the_settings_are_as_the_table_that_was_kept_has_them(script):
     kept = (TABLES / "predicted_order.md").read_text()
-    assert kept.startswith("\n".join(script.settings_table(range(5))))
+    tables = script.settings_table(range(5)), script.learned_table(range(5))
+    assert kept.startswith("\n\n".join(map("\n".join, tables)))
 
 
 @pytest.mark.parametrize("name", ["", "_text"])
