@@ -1,4 +1,4 @@
-"""The drawings of the pages: one for each figure, the house, and two results out of their tables.
+"""The drawings of the pages: one for each figure, the house, and three results out of their tables.
 
     python docs/drawings.py
 
@@ -30,6 +30,7 @@ def main() -> None:
     save(house(), "develop/pictures/house.svg")
     save(directions(), "results/pictures/directions.svg")
     save(erase(), "results/pictures/erase.svg")
+    save(predicted_order(), "results/pictures/predicted-order.svg")
 
 
 def save(figure: Figure, name: str) -> None:
@@ -238,6 +239,29 @@ def erase() -> Figure:
     ax.set_xticks(range(3), ["nothing", "a", "b"])
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, ncols=2, title="read; dots: chance", loc="upper right")
+    return figure
+
+
+def predicted_order() -> Figure:
+    """Measured onsets over predicted strengths, in two texts; grey: attributes without an onset."""
+    figure = Figure((8, 3.2), layout="constrained")
+    titles = {"predicted_order": "Python source", "predicted_order_text": "English glosses"}
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, (name, title) in zip(axes, titles.items(), strict=True):
+        *rows, _ = _rows((TABLES / f"{name}.md").read_text().splitlines(), "| in the unembedding |")
+        for k, (attribute, onset, _, *_, strength) in enumerate(rows):
+            is_there = not onset.startswith("none")
+            x, y = float(strength.split(",")[0]), int(onset.split()[0]) if is_there else 1000
+            ax.plot(x, y, "o" if is_there else "x", color=BLUE if is_there else GREY)
+            side = "bottom" if k % 2 else "top"  # neighbours by turns
+            ax.annotate(f" {attribute}", (x, y), va=side, color="black" if is_there else GREY)
+        ax.set(xscale="log", yscale="log", xlim=(25, 1500), ylim=(7, 2000), title=title)
+        ax.set_xlabel("strength, any token before")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xticks([30, 100, 300], ["30", "100", "300"])
+        ax.xaxis.set_minor_formatter("")
+        ax.set_yticks([10, 100, 1000], ["10", "100", "none"])
+    axes[0].set_ylabel("onset: step")
     return figure
 
 

@@ -35,10 +35,12 @@ __all__ = [
     "loss_deceleration",
     "neural_collapse",
     "partial_gap",
+    "predicted_order",
     "probe_from",
     "snapshot",
     "spectrum",
     "steer",
+    "support_matrix",
     "whitened",
 ]
 
@@ -56,8 +58,10 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.metrics.similarity import AttributeSimilarity
     from lightning_semgeom.geometry.metrics.spectrum import Spectrum
     from lightning_semgeom.geometry.partial import partial_gap
+    from lightning_semgeom.geometry.predicted import predicted_order
     from lightning_semgeom.geometry.similarity import attribute_similarity
     from lightning_semgeom.geometry.spectrum import spectrum
+    from lightning_semgeom.geometry.support import support_matrix
     from lightning_semgeom.geometry.whitened import whitened
     from lightning_semgeom.look import snapshot
     from lightning_semgeom.record.deceleration import loss_deceleration
@@ -98,10 +102,12 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "loss_deceleration": "record.deceleration",
         "neural_collapse": "geometry.collapse",
         "partial_gap": "geometry.partial",
+        "predicted_order": "geometry.predicted",
         "probe_from": "capture.windows",
         "snapshot": "look",
         "spectrum": "geometry.spectrum",
         "steer": "training.steering",
+        "support_matrix": "geometry.support",
         "whitened": "geometry.whitened",
     }
 

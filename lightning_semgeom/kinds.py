@@ -72,7 +72,8 @@ def _kind(node: ast.expr) -> _Kind | None:
         return _PLAIN.get(ast.unparse(node))
     of, inner = ast.unparse(node.value), node.slice
     if of == "Literal":
-        choices = ast.literal_eval(inner)
+        told = ast.literal_eval(inner)
+        choices = (told,) if isinstance(told, str) else told
         return _Kind(" or ".join(map(repr, choices)), lambda value: _is_among(value, choices))
     if of == "Sequence":
         entries = _kinds(ast.unparse(inner))

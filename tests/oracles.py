@@ -331,3 +331,42 @@ def causal_inner_products(rows):
     for i, j in itertools.product(valid, valid):
         found[i, j] = float((rows[i] - mean) @ inverse @ (rows[j] - mean))
     return found
+
+
+def support_matrix(windows, vocab_size, contexts):
+    """Which token follows which context, pair by pair; and the contexts of the columns."""
+    pairs = {}
+    for window in windows:
+        for place, token in enumerate(window):
+            if contexts == "tokens":
+                before = [(other,) for other in window[:place]]
+            else:
+                before = [tuple(window[place - contexts : place])] if place >= contexts else []
+            for context in before:
+                pairs[token, context] = pairs.get((token, context), 0) + 1
+    columns = sorted({context for _, context in pairs})
+    counts = np.zeros((vocab_size, len(columns)), dtype=int)
+    for (token, context), times in pairs.items():
+        counts[token, columns.index(context)] = times
+    return counts, columns
+
+
+def predicted_order(codes, counts):
+    """Strength, by chance, shares along all directions, and sigma: by an SVD and projections."""
+    support = (counts > 0).astype(float)
+    left, values, _ = np.linalg.svd(support - support.mean(0), full_matrices=False)
+    rows = [i for i in range(len(codes)) if codes[i] >= 0 and support[i].any()]
+    n, found = len(rows), sorted({codes[i] for i in rows})
+    if len(found) < 2:
+        return math.nan, math.nan, np.full(len(values), math.nan), values
+    indicators = np.zeros((len(support), len(found)))
+    for i in rows:
+        indicators[i, found.index(codes[i])] = 1
+    indicators[rows] -= indicators[rows].mean(0)
+    axes, sizes, _ = np.linalg.svd(indicators, full_matrices=False)
+    axes = axes[:, sizes > 1e-9]
+    shares = [np.square(axes.T @ u).sum() / axes.shape[1] for u in left.T]
+    # Over all directions, those of sigma 0 too, which add nothing.
+    strength = math.sqrt(sum(share * value**2 for share, value in zip(shares, values, strict=True)))
+    among = support[rows] - support[rows].mean(0)
+    return strength, math.sqrt(np.square(among).sum() / (n - 1)), np.array(shares), values

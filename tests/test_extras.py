@@ -19,6 +19,7 @@ import contextlib, io, json, sys, warnings
 import torch
 from lightning_semgeom import AttributeSimilarity, AttributeTable, History
 from lightning_semgeom import SemanticGeometry, analyze, compare, concepts, snapshot
+from lightning_semgeom import predicted_order, support_matrix
 from lightning_semgeom.commands import analyze as preloaded, cli, demo
 from lightning_semgeom.settings.stdlib import StdlibModel
 from lightning_semgeom.settings.stdlib_text import train_tokenizer
@@ -50,6 +51,7 @@ ASKED = {
     "transformers": [lambda: StdlibModel(300, 10)],
     "wandb_workspaces": [lambda: workspace("me", "mine")],
     "sklearn": [lambda: concepts(torch.eye(4), 1, table)],
+    "scipy": [lambda: support_matrix([], 4), lambda: predicted_order(table, None)],
     "huggingface_hub": [lambda: analyze("hf://me/mine", table)],
     "upath": [lambda: History.load("memory://run")],
 }
@@ -101,6 +103,7 @@ EXTRAS = {
     "transformers": "hf",
     "wandb_workspaces": "workspace",
     "sklearn": "concepts",
+    "scipy": "corpus",
     "huggingface_hub": "analyze",
     "upath": "",
     "wandb": "wandb",

@@ -13,6 +13,8 @@ from tests.attributes import vocabularies
 
 TABLE, ROWS = models.table(), torch.randn(12, 8)
 CODES = {"rows": ROWS, "codes": TABLE.codes, "num_values": TABLE.num_values}
+WINDOWS = [torch.arange(12)[None]]
+SUPPORT = lightning_semgeom.support_matrix(WINDOWS, vocab_size=12)
 FITTING = {
     "AttributeAlignment": {"table": TABLE},
     "AttributeSimilarity": {"num_values": [3, 2], "dim": 8},
@@ -34,6 +36,7 @@ FITTING = {
     "loss_deceleration": {"steps": [1, 2], "losses": [2.0, 1.0]},
     "neural_collapse": {"rows": ROWS, "labels": torch.arange(12) % 3, "num_classes": 3},
     "partial_gap": CODES,
+    "predicted_order": {"table": TABLE, "support": SUPPORT},
     "probe_from": {
         "texts": vocabularies.LINES,
         "tokenizer": vocabularies.byte_level(),
@@ -41,6 +44,7 @@ FITTING = {
     },
     "snapshot": {"model": models.TinyModel(), "attributes": TABLE},
     "spectrum": {"rows": ROWS},
+    "support_matrix": {"batches": WINDOWS, "vocab_size": 12},
     "whitened": {"rows": ROWS},
 }
 # Results, what is read and not made, and a context that tells as it is entered (test_steering).

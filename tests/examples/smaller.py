@@ -31,6 +31,10 @@ def stdlib_lm(script):
     script.StdlibData = partial(script.StdlibData, batch_size=4)
 
 
+def predicted_order(script):
+    script.VOCABULARY["text"] = 600
+
+
 def gpt2_scale(script):
     script.QUICK = replace(script.QUICK, vocabulary=400, width=16, heads=2, megabytes=0.3)
     script.KEPT_EVERY = 5

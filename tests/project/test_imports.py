@@ -19,15 +19,15 @@ NEEDS = {
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
-        *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap", "probe_from"),
-        *("spectrum", "steer", "whitened"),
+        *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap"),
+        *("predicted_order", "probe_from", "spectrum", "steer", "support_matrix", "whitened"),
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
 }
 OPTIONAL = {
     *("matplotlib", "plotly", "pandas", "tokenizers", "transformers", "sklearn", "upath", "wandb"),
-    "huggingface_hub",
+    *("huggingface_hub", "scipy"),
 }
 WATCHED = sorted({*HEAVY, *OPTIONAL})
 

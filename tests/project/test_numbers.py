@@ -51,6 +51,13 @@ def test_what_one_run_of_gpt2_left_stands_there():
     assert not set(of_sites) - MADE
 
 
+def test_what_a_corpus_predicts_stands_there_as_it_was_made():
+    lines = text_of("docs/results/predicted-order.md").splitlines()
+    shown = [line for line in lines if line.startswith("| ")]
+    assert len(shown) >= 40
+    assert set(shown) <= MADE
+
+
 def test_large_z_by_chance_are_as_they_were_counted():
     shown = [line for line in text_of("docs/understand/z.md").splitlines() if line.startswith("| ")]
     assert len(shown) == 4

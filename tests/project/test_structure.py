@@ -12,14 +12,14 @@ ROOT = Path(lightning_semgeom.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 OPTIONAL = {
     *("wandb", "wandb_workspaces", "tokenizers", "transformers", "peft", "safetensors"),
-    *("matplotlib", "pandas", "tensorboard", "sklearn", "plotly", "PIL"),
+    *("matplotlib", "pandas", "tensorboard", "scipy", "sklearn", "plotly", "PIL"),
     *("upath", "huggingface_hub"),
 }
 # What each wing knows of the others: the data goes one way.
 KNOWS = {
     "stores": {"faults", "extras"},
     "attributes": {"extras"},
-    "geometry": {"kinds"},
+    "geometry": {"kinds", "extras"},
     "record": {"faults", "kinds", "stores", "extras"},
     "capture": {"faults", "kinds", "attributes", "geometry"},
     "measure": {"faults", "attributes", "geometry", "capture", "record"},
