@@ -29,6 +29,7 @@ __all__ = [
     "attribute_similarity",
     "compare",
     "concepts",
+    "cosine_third_moment",
     "directions",
     "eigenspectrum",
     "linguistic_collapse",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.similarity import attribute_similarity
     from lightning_semgeom.geometry.spectrum import spectrum
     from lightning_semgeom.geometry.support import support_matrix
+    from lightning_semgeom.geometry.third_moment import cosine_third_moment
     from lightning_semgeom.geometry.whitened import whitened
     from lightning_semgeom.look import snapshot
     from lightning_semgeom.record.deceleration import loss_deceleration
@@ -96,6 +98,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "attribute_similarity": "geometry.similarity",
         "compare": "show.plots.compare",
         "concepts": "geometry.concepts",
+        "cosine_third_moment": "geometry.third_moment",
         "directions": "geometry.directions",
         "eigenspectrum": "geometry.eigenspectrum",
         "linguistic_collapse": "geometry.linguistic",

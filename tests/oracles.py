@@ -290,6 +290,27 @@ def linguistic_collapse(means, classifier):
     return figures
 
 
+def cosine_third_moment(rows, counts=None, share=0.7):
+    """Mean of (cosine - mean cosine)^3 over pairs of the most frequent rows."""
+    chosen = range(len(rows))
+    if counts is not None:
+        order = sorted(chosen, key=lambda i: -counts[i])
+        reached, last = 0.0, math.inf
+        for i in order:
+            if reached >= share * sum(counts) * (1 - 1e-12):
+                break
+            reached, last = reached + counts[i], counts[i]
+        chosen = [i for i in chosen if counts[i] >= last and counts[i] > 0]
+    units, kept = unit_rows(np.asarray(rows)[list(chosen)])
+    if len(kept) < 3:
+        return math.nan
+    cosines = [
+        float(np.dot(units[i], units[j])) for i, j in itertools.combinations(range(len(kept)), 2)
+    ]
+    mean = sum(cosines) / len(cosines)
+    return sum((cosine - mean) ** 3 for cosine in cosines) / len(cosines)
+
+
 def eigenspectrum(rows):
     """RankMe and the exponent of the power law, from the singular values of the centred rows."""
     valid = np.array([row for row in rows if np.isfinite(row).all() and np.any(row != 0)])

@@ -30,6 +30,7 @@ FITTING = {
     "attribute_similarity": CODES,
     "compare": {"runs": {"a run": lightning_semgeom.History()}},
     "concepts": {"rows": ROWS, "k": 2, "table": TABLE},
+    "cosine_third_moment": {"rows": ROWS, "counts": torch.arange(12)},
     "directions": {"rows": ROWS, "table": TABLE},
     "eigenspectrum": {"rows": ROWS},
     "linguistic_collapse": {"means": ROWS, "classifier": ROWS},

@@ -15,13 +15,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from lightning_semgeom.geometry.blocks import block_dtype, check_rows, sums_device, unit_blocks
+from lightning_semgeom.geometry.blocks import check_rows, unit_blocks
 from lightning_semgeom.geometry.careful import mean_sums
 from lightning_semgeom.geometry.full_precision import full_precision
+from lightning_semgeom.geometry.pairs import pair_tiles, unit_rows
 from lightning_semgeom.kinds import checked_kinds
 
-_TILE = {"cpu": 1 << 10}  # classes on a side: what is made of a tile stays in the cache
-_TILE_ACCELERATOR = 1 << 13
 _CLOSE = 1 / 64  # of 1 - cosine: below, the rounding of the cosine would show in the logarithm
 _CLOSE_AT_ONCE = 1 << 12  # pairs of close rows whose differences are taken together
 
@@ -86,7 +85,7 @@ def linguistic_collapse(
                 f"{len(classifier)}. Leave the same classes out of both."
             )
     centre = mean_sums(means).mean
-    unit, valid = _unit(means, centre)
+    unit, valid = unit_rows(means, centre)
     nan = centre.new_tensor(torch.nan)
     duality = {"unc3": nan, "unc3_mean": nan}
     if classifier is not None:
@@ -96,18 +95,6 @@ def linguistic_collapse(
     if not valid.all():
         unit = unit[valid]
     return _uniformity(unit, progress) | duality | {"classes": valid.sum().to(centre)}
-
-
-def _unit(rows: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows from `mean` at unit length `[n, d]`, and which of them have a direction `[n]`."""
-    device = sums_device(rows)
-    unit = torch.empty(rows.shape, dtype=block_dtype(rows), device=device)
-    valid = torch.ones(rows.shape[0], dtype=torch.bool, device=device)
-    for part, block, is_valid in unit_blocks(rows, mean):
-        unit[part] = block
-        if is_valid is not None:
-            valid[part] = is_valid
-    return unit, valid
 
 
 def _alignment(unit: Tensor, valid: Tensor, classifier: Tensor) -> Tensor:
@@ -129,7 +116,7 @@ def _uniformity(unit: Tensor, progress: bool) -> dict[str, Tensor]:
     if not pairs:
         return {"gnc2": nan, "gnc2_mean": nan, "coincident": coincident}
     guess: Tensor | None = None
-    for first, second in _shown(_tiles(unit), progress):
+    for first, second in _shown(pair_tiles(unit), progress):
         a, of_itself = first.stop - first.start, first == second
         logarithms, same = _logarithms(unit[first], unit[second], of_itself)
         coincident = coincident + same
@@ -149,13 +136,6 @@ def _uniformity(unit: Tensor, progress: bool) -> dict[str, Tensor]:
     }
     figures = {name: torch.where(coincident > 0, nan, of) for name, of in figures.items()}
     return figures | {"coincident": coincident}
-
-
-def _tiles(unit: Tensor) -> list[tuple[slice, slice]]:
-    """All pairs of rows, each once: the squares of them on and above the diagonal."""
-    n, size = len(unit), _TILE.get(unit.device.type, _TILE_ACCELERATOR)
-    parts = [slice(start, min(start + size, n)) for start in range(0, n, size)]
-    return [(first, second) for i, first in enumerate(parts) for second in parts[i:]]
 
 
 def _logarithms(first: Tensor, second: Tensor, of_itself: bool) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_semgeom import linguistic_collapse
-from lightning_semgeom.geometry import linguistic
+from lightning_semgeom.geometry import pairs
 from tests import oracles
 
 FIGURES = ("gnc2", "gnc2_mean", "unc3", "unc3_mean")
@@ -83,7 +83,7 @@ def test_any_case_agrees_with_loops_over_pairs(seed, classes, width, dtype, shif
         means[1], means[2, 0], means[3, 1] = 0, math.inf, math.nan
         classifier[4], classifier[5, 0] = 0, math.nan
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(linguistic._TILE, "cpu", tile)
+        patch.setitem(pairs._TILE, "cpu", tile)
         # In fp32 near rows are as far apart as their rounding lets them be.
         tolerance = 1e-7 if dtype == torch.float64 else 1e-4
         assert_like_oracle(means.to(dtype), classifier.to(dtype), tolerance)

@@ -19,6 +19,7 @@ NEEDS = {
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
+        "cosine_third_moment",
         *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap"),
         *("predicted_order", "probe_from", "spectrum", "steer", "support_matrix", "whitened"),
     ],
