@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_semgeom import linguistic_collapse
-from lightning_semgeom.geometry import pairs
+from lightning_semgeom.geometry import linguistic, pairs
 from tests import oracles
 
 FIGURES = ("gnc2", "gnc2_mean", "unc3", "unc3_mean")
