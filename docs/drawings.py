@@ -1,4 +1,4 @@
-"""The drawings of the pages: one for each figure, the house, and three results out of their tables.
+"""The drawings of the pages: one for each figure, the house, and results out of their tables.
 
     python docs/drawings.py
 
@@ -31,6 +31,7 @@ def main() -> None:
     save(directions(), "results/pictures/directions.svg")
     save(erase(), "results/pictures/erase.svg")
     save(predicted_order(), "results/pictures/predicted-order.svg")
+    save(peak_without_attributes(), "results/pictures/peak-without-attributes.svg")
 
 
 def save(figure: Figure, name: str) -> None:
@@ -262,6 +263,40 @@ def predicted_order() -> Figure:
         ax.xaxis.set_minor_formatter("")
         ax.set_yticks([10, 100, 1000], ["10", "100", "none"])
     axes[0].set_ylabel("onset: step")
+    return figure
+
+
+def peak_without_attributes() -> Figure:
+    """Where figures without attributes peak on fresh seeds, beside the mean gap's peak."""
+    figure = Figure((8, 3.2), layout="constrained")
+    ax = figure.subplots()
+    text = (TABLES / "peak_without_attributes.md").read_text()
+    lines = text[text.index("(fresh)") :].splitlines()
+    header = next(line for line in lines if line.startswith("| "))
+    settings = [cell.strip() for cell in header.strip("|").split("|")][1:-1]
+    colours = dict(zip(settings, (BLUE, GREEN, "#56b4e9", ORANGE, "#cc79a7"), strict=True))
+    shown = (
+        "asymmetry",
+        "asymmetry without the leading direction",
+        "asymmetry within bands of frequency",
+        "cosine of the nearest five",
+        "third moment, 70% of the text",
+    )
+    found = {name: cells for name, *cells in _rows(lines, header)}
+    for y, name in enumerate(reversed(shown)):
+        for k, (setting, cell) in enumerate(zip(settings, found[name], strict=False)):
+            middle, *ends = _numbers(cell)
+            height = y + (k - 2) * 0.13
+            ax.plot(ends or [middle], [height] * max(1, len(ends)), color=colours[setting])
+            label = setting if y == 0 else None
+            ax.plot(middle, height, "o", ms=5, color=colours[setting], label=label)
+    ax.axvspan(0.8, 1.2, color="#eeeeee", zorder=0)
+    ax.set(xscale="log", xlabel="step of its peak / step of the mean gap's peak")
+    ax.set_xticks([0.25, 0.5, 0.8, 1, 1.2, 2], ["0.25", "0.5", "0.8", "1", "1.2", "2"])
+    ax.xaxis.set_minor_formatter("")
+    ax.set_yticks(range(len(shown)), reversed(shown))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 

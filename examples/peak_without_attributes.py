@@ -1,6 +1,6 @@
 """Does a figure that knows no attribute peak where the mean gap of the attributes does?
 
-    python examples/peak_without_attributes.py                 # three settings, Python source: 12 min
+    python examples/peak_without_attributes.py    # three settings and Python source: 12 minutes
     python examples/peak_without_attributes.py --settings factored --seeds 0    # a quick look
     # English as well: WordNet's own glosses, see docs/results/language-model.md
     python examples/peak_without_attributes.py --text glosses.txt --wordnet /usr/share/wordnet
