@@ -34,6 +34,7 @@ __all__ = [
     "linguistic_collapse",
     "loss_deceleration",
     "neural_collapse",
+    "ood_orthogonality",
     "partial_gap",
     "probe_from",
     "snapshot",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.metrics.collapse import NeuralCollapse
     from lightning_semgeom.geometry.metrics.similarity import AttributeSimilarity
     from lightning_semgeom.geometry.metrics.spectrum import Spectrum
+    from lightning_semgeom.geometry.orthogonality import ood_orthogonality
     from lightning_semgeom.geometry.partial import partial_gap
     from lightning_semgeom.geometry.similarity import attribute_similarity
     from lightning_semgeom.geometry.spectrum import spectrum
@@ -97,6 +99,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "linguistic_collapse": "geometry.linguistic",
         "loss_deceleration": "record.deceleration",
         "neural_collapse": "geometry.collapse",
+        "ood_orthogonality": "geometry.orthogonality",
         "partial_gap": "geometry.partial",
         "probe_from": "capture.windows",
         "snapshot": "look",

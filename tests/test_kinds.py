@@ -33,6 +33,12 @@ FITTING = {
     "linguistic_collapse": {"means": ROWS, "classifier": ROWS},
     "loss_deceleration": {"steps": [1, 2], "losses": [2.0, 1.0]},
     "neural_collapse": {"rows": ROWS, "labels": torch.arange(12) % 3, "num_classes": 3},
+    "ood_orthogonality": {
+        "rows": ROWS,
+        "labels": torch.arange(12) % 3,
+        "num_classes": 3,
+        "outside": ROWS,
+    },
     "partial_gap": CODES,
     "probe_from": {
         "texts": vocabularies.LINES,

@@ -19,8 +19,8 @@ NEEDS = {
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
-        *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap", "probe_from"),
-        *("spectrum", "steer", "whitened"),
+        *("eigenspectrum", "linguistic_collapse", "neural_collapse", "ood_orthogonality"),
+        *("partial_gap", "probe_from", "spectrum", "steer", "whitened"),
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],
