@@ -22,6 +22,7 @@ __all__ = [
     "PhaseDetector",
     "SemanticGeometry",
     "Snapshot",
+    "SpectralPhaseDetector",
     "Spectrum",
     "StopAfterPeak",
     "__version__",
@@ -38,6 +39,7 @@ __all__ = [
     "partial_gap",
     "probe_from",
     "snapshot",
+    "spectral_phase",
     "spectrum",
     "steer",
     "whitened",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.record.history import History
     from lightning_semgeom.record.phases import PhaseDetector
     from lightning_semgeom.record.snapshot import Snapshot
+    from lightning_semgeom.record.spectral_phases import SpectralPhaseDetector, spectral_phase
     from lightning_semgeom.show.plots.compare import compare
     from lightning_semgeom.training.alignment import AttributeAlignment
     from lightning_semgeom.training.anchor import GramAnchor
@@ -88,6 +91,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "PhaseDetector": "record.phases",
         "SemanticGeometry": "callback",
         "Snapshot": "record.snapshot",
+        "SpectralPhaseDetector": "record.spectral_phases",
         "Spectrum": "geometry.metrics.spectrum",
         "StopAfterPeak": "training.stopping",
         "analyze": "checkpoints.analysis",
@@ -103,6 +107,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "partial_gap": "geometry.partial",
         "probe_from": "capture.windows",
         "snapshot": "look",
+        "spectral_phase": "record.spectral_phases",
         "spectrum": "geometry.spectrum",
         "steer": "training.steering",
         "whitened": "geometry.whitened",

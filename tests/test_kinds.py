@@ -22,6 +22,7 @@ FITTING = {
     "NeuralCollapse": {"num_classes": 3, "dim": 8},
     "PhaseDetector": {},
     "SemanticGeometry": {"attributes": TABLE},
+    "SpectralPhaseDetector": {},
     "Spectrum": {"dim": 8},
     "StopAfterPeak": {},
     "analyze": {"paths": "here", "attributes": TABLE},
@@ -46,6 +47,7 @@ FITTING = {
         "table": TABLE,
     },
     "snapshot": {"model": models.TinyModel(), "attributes": TABLE},
+    "spectral_phase": {"steps": [1, 2], "rankme": [2.0, 1.0]},
     "spectrum": {"rows": ROWS},
     "whitened": {"rows": ROWS},
 }

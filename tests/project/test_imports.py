@@ -14,7 +14,7 @@ import lightning_semgeom
 HEAVY = ["numpy", "torch", "torchmetrics", "lightning"]
 # What each public name needs; what stands further down brings all above it.
 NEEDS = {
-    None: ["PhaseDetector", "__version__"],
+    None: ["PhaseDetector", "SpectralPhaseDetector", "__version__", "spectral_phase"],
     "numpy": ["History", "Snapshot", "compare", "loss_deceleration"],
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
