@@ -1,6 +1,6 @@
 """How sure the rule for spectral phases is: on real curves of RankMe, and where nothing happens.
 
-    python examples/spectral_phases.py                  # 15 runs, then two tables
+    python examples/spectral_phases.py                  # 15 runs, two tables, a figure
     python examples/spectral_phases.py --seeds 0 --settings factored --steps 400    # a quick look
 
 Rows are the last hidden states: of the contexts' last position in the controlled settings, of all
@@ -15,7 +15,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from many_runs import parser_of, quiet_trainer, run_all, tell
-from spectral_phases_tables import alarms_table, load, phases_table
+from spectral_phases_tables import alarms_table, draw, load, phases_table
 
 from lightning_semgeom import eigenspectrum
 from lightning_semgeom.capture.schedule import Schedule
@@ -107,7 +107,8 @@ def main():
     run_all(collect, jobs)
     curves = [curve for *_, file in jobs for curve in load(file)]
     tables = phases_table(curves), alarms_table(curves)
-    tell("\n\n".join("\n".join(table) for table in tables), options.out)
+    draw(curves, figure := options.out / "spectral_phases.png")
+    tell("\n\n".join("\n".join(table) for table in tables), options.out, figure)
 
 
 if __name__ == "__main__":
