@@ -89,9 +89,9 @@ class SpectralPhaseDetector:
     """Follows one curve of RankMe, capture by capture.
 
     The phases are those of Li et al., "Tracing the representation geometry of language models from
-    pretraining to post-training" (arXiv 2509.23024). The paper's text was not at hand, and its
-    abstract and code have no rule that tells them; this one is ours, made as that of
-    `PhaseDetector` is:
+    pretraining to post-training" (arXiv 2509.23024). The paper's text was not at hand, and neither
+    its abstract nor the README of its code has a rule that tells them. This one is ours, made as
+    that of `PhaseDetector` is:
 
     - log RankMe is averaged over captures, each the median of three, so that ratios of RankMe alone
       count, and one capture that goes astray does not.
@@ -108,9 +108,9 @@ class SpectralPhaseDetector:
     left out.
 
     Args:
-        share: the ratio of RankMe after a fall to that before it, or of that before a rise to that
-            after it, which is taken for a turn. RankMe of the same rows at each capture is smooth
-            enough for .9; that of whatever batch is trained on varies by some 6 %.
+        share: RankMe after a fall over that before it, or before a rise over that after it, which
+            counts as a turn. RankMe of the same rows at each capture is smooth enough for .9; that
+            of whatever batch is trained on has a standard deviation of some 6 %.
         patience: captures in a row.
         beta: weight of the past in the moving average, in [0, 1).
 
