@@ -6,14 +6,23 @@ from functools import cached_property
 import numpy as np
 from many_runs import markdown, spread
 
-from lightning_semgeom import spectral_phase
+from lightning_semgeom import SpectralPhaseDetector
 from lightning_semgeom.record.spectral_phases import SpectralPhase
 from lightning_semgeom.show.plots.style import COLOURS, new_figure
 
+SHARES = 0.8, 0.9  # the default, and one for smooth curves
 DRAWS = 200  # synthetic curves of a kind
 ORDERS = 20  # in which RankMe of still weights is looked at
 CAPTURES = 60
 ROUGH = (0.03, 0.06, 0.1)  # standard deviations of log RankMe
+
+
+def turns_of(steps, values, share):
+    """What the rule with this `share` says of a curve."""
+    detector = SpectralPhaseDetector(share=share)
+    for step, value in zip(steps, values, strict=True):
+        detector.update(int(step), float(value))
+    return detector.turns
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,9 @@ class Curve:
         """The same with each so many-th capture."""
         return Curve(self.setting, self.kind, self.steps[::thinned], self.values[::thinned])
 
-    def turns(self):
+    def turns(self, share=SHARES[0]):
         """What the rule says, by phase: the first of each."""
-        found = spectral_phase(self.steps, self.values)
+        found = turns_of(self.steps, self.values, share)
         return {turn.phase: turn for turn in reversed(found)}
 
 
@@ -68,7 +77,7 @@ def load(file):
 COLUMNS = (
     *("curves", "RankMe: start", "lowest", "at step", "end", "end / largest after the lowest"),
     *("warm-up told", "at step", "entropy-seeking told", "within 30 % of the lowest's step"),
-    *("told at", "compression-seeking told"),
+    *("told at", "compression-seeking told", f"the same with a share of {SHARES[1]}"),
 )
 
 
@@ -102,6 +111,7 @@ def line(curves):
         spread([values[-1] / values.max() for values in after]),
         *(told(warm_up), told_at(warm_up), told(rise), f"{sum(near)} of {len(curves)}"),
         *(told_at(rise), told(fall)),
+        told([curve.turns(SHARES[1]).get(SpectralPhase.COMPRESSION_SEEKING) for curve in curves]),
     ]
 
 
@@ -161,17 +171,16 @@ def alarms_table(curves):
     """In how many curves more phases are told than there are."""
     lines = []
     for name, found, phases in controls(curves):
-        wrong = sum(len(spectral_phase(range(len(of)), of)) > phases for of in found)
+        wrong = [
+            str(sum(len(turns_of(range(len(of)), of, share)) > phases for of in found))
+            for share in SHARES
+        ]
         rough = spread([np.log(of).std() for of in found], 3) if phases == 0 else "-"
-        lines.append([name, str(len(found)), rough, str(phases), str(wrong)])
-    head = [
-        "",
-        "curves",
-        "standard deviation of log RankMe",
-        "phases there are",
-        "curves with more",
-    ]
-    return markdown(head, lines)
+        lines.append([name, str(len(found)), rough, str(phases), *wrong])
+    more = [f"curves with more, share {share}" for share in SHARES]
+    return markdown(
+        ["", "curves", "standard deviation of log RankMe", "phases there are", *more], lines
+    )
 
 
 def draw(curves, out):

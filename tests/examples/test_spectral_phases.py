@@ -42,7 +42,16 @@ def test_tables_count_what_is_told_and_when(tables):
     assert found["warm-up told"] == found["entropy-seeking told"] == "2 of 2"
     assert found["within 30 % of the lowest's step"] == "2 of 2"
     assert found["compression-seeking told"] == "1 of 2"
+    assert found["the same with a share of 0.9"] == "1 of 2"
     assert found["end / largest after the lowest"] == "0.75 (0.50 to 1.00)"
+
+
+def test_a_small_fall_is_told_with_a_larger_share_alone(tables):
+    small = curve(tables, (0, 80), (50, 4), (800, 40), (5000, 34))
+    cells = cells_of(tables.phases_table([small]))["factored, probe"]
+    found = dict(zip(tables.COLUMNS, cells, strict=True))
+    assert found["compression-seeking told"] == "0 of 1"
+    assert found["the same with a share of 0.9"] == "1 of 1"
 
 
 def test_a_rise_that_is_dated_elsewhere_is_not_within_30_percent(tables):
@@ -64,10 +73,11 @@ def test_alarms_are_counted_where_there_is_more_than_there_should_be(tables):
     real = curve(tables, (0, 80), (50, 4), (800, 40), (5000, 20))
     found = cells_of(tables.alarms_table([*rough, real]))
     assert found["stdlib, still at the start: each batch another"][::3] == ["20", "0"]
+    assert found["stdlib, still at the start: each batch another"][4] == "0"
     assert int(found["stdlib, still at the end: each batch another"][3]) > 15
-    assert found["constant"] == ["1", "0.000", "0", "0"]
-    assert found["real curves up to their lowest"] == ["1", "-", "1", "0"]
-    assert found["real curves from their lowest on"] == ["1", "-", "1", "1"]  # it falls again
+    assert found["constant"] == ["1", "0.000", "0", "0", "0"]
+    assert found["real curves up to their lowest"] == ["1", "-", "1", "0", "0"]
+    assert found["real curves from their lowest on"] == ["1", "-", "1", "1", "1"]  # it falls again
 
 
 def test_rankme_is_that_of_the_last_position_or_of_all(imported):
@@ -94,7 +104,7 @@ def test_the_example_collects_judges_and_does_not_run_twice(tmp_path):
     cells = cells_of(line for line in text.splitlines() if line.startswith("| "))
     assert cells["factored, probe"][0] == "1"
     assert cells["factored, probe"].count("1 of 1") == 3  # warm-up, entropy-seeking, and its step
-    assert cells["factored, probe"][-1] == "0 of 1"
+    assert cells["factored, probe"][-2:] == ["0 of 1", "0 of 1"]
     assert (tmp_path / "spectral_phases.png").stat().st_size > 5000
     before = [file.stat().st_mtime_ns for file in tmp_path.glob("*.npz")]
     assert scripts.run("spectral_phases", "--out", tmp_path, *arguments) == text
