@@ -1,10 +1,8 @@
 """Which phase a representation's spectrum is in: an online rule on the curve of RankMe.
 
-RankMe falls in warm-up, rises in the entropy-seeking phase and falls in the compression-seeking
-phase (Li et al., arXiv 2509.23024). A phase begins at a turn of the curve, and is told once the
-curve has gone far enough the other way. The rule was frozen before it was tried on fresh seeds
-(`examples/spectral_phases.py`); captures are expected to be log-spaced, as `SemanticGeometry` takes
-them.
+A phase begins at a turn of the curve, and is told once the curve has gone far enough the other way.
+The rule was frozen before it was tried on fresh seeds (`examples/spectral_phases.py`); captures are
+expected to be log-spaced, as `SemanticGeometry` takes them.
 
 Legend: x = log RankMe at a capture; its level, the moving average over captures of the median of
 three x, this one's and those of the two captures before it.
@@ -195,8 +193,8 @@ class SpectralPhaseDetector:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was saved."""
-        self._last_step, self._recent = state["last_step"], state["recent"]
-        self._level, self._floor = state["level"], state["floor"]
+        self._last_step, self._level = state["last_step"], state["level"]
+        self._recent, self._floor = state["recent"], state["floor"]
         self._legs = [_Leg(**leg) for leg in state["legs"]]
         turns = (turn | {"phase": SpectralPhase(turn["phase"])} for turn in state["turns"])
         self._turns = [SpectralTurn(**turn) for turn in turns]
@@ -208,8 +206,8 @@ class SpectralPhaseDetector:
         left = next((leg for leg in self._legs if leg.in_a_row >= self.patience), None)
         if left is not None:
             self._turn(left, step)
-        (leg, *_) = self._legs
-        if self.phase == SpectralPhase.COMPRESSION_SEEKING and leg.level > -self._floor:
+        is_compressing = self.phase == SpectralPhase.COMPRESSION_SEEKING
+        if is_compressing and self._legs[0].level > -self._floor:
             self._turns = self._turns[:1]  # the leg at work is the fall that goes on
 
     def _turn(self, left: _Leg, step: int) -> None:
@@ -219,8 +217,7 @@ class SpectralPhaseDetector:
             phase = SpectralPhase.COMPRESSION_SEEKING if self._turns else SpectralPhase.WARM_UP
         elif self.phase == SpectralPhase.WARM_UP:
             self._floor = -left.level
-        turn = SpectralTurn(phase, left.top_step, exp(left.sign * left.top), step)
-        self._turns = [*self._turns, turn]
+        self._turns.append(SpectralTurn(phase, left.top_step, exp(left.sign * left.top), step))
         self._legs = [left.turned()]
 
 
@@ -237,7 +234,7 @@ def spectral_phase(steps: Sequence[int], rankme: Sequence[float]) -> tuple[Spect
             positive and finite is left out.
 
     Returns:
-        The phases in order; the curve ends in the last one. None where RankMe hardly moves.
+        The phases in order; the curve ends in the last one. Empty where RankMe hardly moves.
 
     Raises:
         ValueError: if the two are not as long as each other, or steps do not increase.
