@@ -53,4 +53,4 @@ def test_all_phases_of_a_spectrum_are_told(tmp_path, monkeypatch, capsys):
     ran("docs/understand/phases.md", tmp_path, monkeypatch)
     told = [line.split() for line in capsys.readouterr().out.splitlines()[-3:]]
     names = ["WARM_UP", "ENTROPY_SEEKING", "COMPRESSION_SEEKING"]
-    assert [(name, int(step)) for name, step, _ in told] == [*zip(names, (0, 50, 130), strict=True)]
+    assert [(name, int(step)) for name, step, _ in told] == [*zip(names, (0, 50, 120), strict=True)]
