@@ -22,6 +22,7 @@ __all__ = [
     "PhaseDetector",
     "SemanticGeometry",
     "Snapshot",
+    "SpectralPhaseDetector",
     "Spectrum",
     "StopAfterPeak",
     "__version__",
@@ -35,10 +36,12 @@ __all__ = [
     "linguistic_collapse",
     "loss_deceleration",
     "neural_collapse",
+    "ood_orthogonality",
     "partial_gap",
     "predicted_order",
     "probe_from",
     "snapshot",
+    "spectral_phase",
     "spectrum",
     "steer",
     "support_matrix",
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.geometry.metrics.collapse import NeuralCollapse
     from lightning_semgeom.geometry.metrics.similarity import AttributeSimilarity
     from lightning_semgeom.geometry.metrics.spectrum import Spectrum
+    from lightning_semgeom.geometry.orthogonality import ood_orthogonality
     from lightning_semgeom.geometry.partial import partial_gap
     from lightning_semgeom.geometry.predicted import predicted_order
     from lightning_semgeom.geometry.similarity import attribute_similarity
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from lightning_semgeom.record.history import History
     from lightning_semgeom.record.phases import PhaseDetector
     from lightning_semgeom.record.snapshot import Snapshot
+    from lightning_semgeom.record.spectral_phases import SpectralPhaseDetector, spectral_phase
     from lightning_semgeom.show.plots.compare import compare
     from lightning_semgeom.training.alignment import AttributeAlignment
     from lightning_semgeom.training.anchor import GramAnchor
@@ -92,6 +97,7 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "PhaseDetector": "record.phases",
         "SemanticGeometry": "callback",
         "Snapshot": "record.snapshot",
+        "SpectralPhaseDetector": "record.spectral_phases",
         "Spectrum": "geometry.metrics.spectrum",
         "StopAfterPeak": "training.stopping",
         "analyze": "checkpoints.analysis",
@@ -104,10 +110,12 @@ else:  # a type checker that saw `__getattr__` would take any name for one of ou
         "linguistic_collapse": "geometry.linguistic",
         "loss_deceleration": "record.deceleration",
         "neural_collapse": "geometry.collapse",
+        "ood_orthogonality": "geometry.orthogonality",
         "partial_gap": "geometry.partial",
         "predicted_order": "geometry.predicted",
         "probe_from": "capture.windows",
         "snapshot": "look",
+        "spectral_phase": "record.spectral_phases",
         "spectrum": "geometry.spectrum",
         "steer": "training.steering",
         "support_matrix": "geometry.support",

@@ -222,6 +222,31 @@ def neural_collapse(rows, labels, weight, bias):
     }
 
 
+def ood_orthogonality(rows, labels, outside):
+    """Mean |cosine| of the class means to the mean outside, entry by entry, and how many means.
+
+    A mean that is shorter than 1e-12 of its rows has cancelled.
+    """
+
+    def mean_of(chosen):
+        finite = [[float(x) for x in row] for row in chosen if np.isfinite(row).all()]
+        if not finite:
+            return None
+        mean = [math.fsum(column) / len(finite) for column in zip(*finite, strict=True)]
+        length = math.fsum(math.hypot(*row) for row in finite) / len(finite)
+        return mean if math.hypot(*mean) > 1e-12 * length else None
+
+    other, means = mean_of(outside), []
+    for c in sorted({int(label) for label in labels if label >= 0}):
+        mean = mean_of([row for row, y in zip(rows, labels, strict=True) if y == c])
+        means += [] if mean is None else [mean]
+    cosines = []
+    for mean in means if other is not None else []:
+        product = math.fsum(x * y for x, y in zip(mean, other, strict=True))
+        cosines.append(abs(product) / math.hypot(*mean) / math.hypot(*other))
+    return {"nc5": mean_or_nan(cosines), "classes": len(means)}
+
+
 def direction(rows, codes, g, nearest):
     """Difference of means of value `g`, the share of variance it explains, and nearest rows."""
     valid = [i for i, row in enumerate(rows) if np.isfinite(row).all() and np.any(row != 0)]

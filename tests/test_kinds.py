@@ -24,6 +24,7 @@ FITTING = {
     "NeuralCollapse": {"num_classes": 3, "dim": 8},
     "PhaseDetector": {},
     "SemanticGeometry": {"attributes": TABLE},
+    "SpectralPhaseDetector": {},
     "Spectrum": {"dim": 8},
     "StopAfterPeak": {},
     "analyze": {"paths": "here", "attributes": TABLE},
@@ -36,6 +37,12 @@ FITTING = {
     "linguistic_collapse": {"means": ROWS, "classifier": ROWS},
     "loss_deceleration": {"steps": [1, 2], "losses": [2.0, 1.0]},
     "neural_collapse": {"rows": ROWS, "labels": torch.arange(12) % 3, "num_classes": 3},
+    "ood_orthogonality": {
+        "rows": ROWS,
+        "labels": torch.arange(12) % 3,
+        "num_classes": 3,
+        "outside": ROWS,
+    },
     "partial_gap": CODES,
     "predicted_order": {"table": TABLE, "support": SUPPORT},
     "probe_from": {
@@ -44,6 +51,7 @@ FITTING = {
         "table": TABLE,
     },
     "snapshot": {"model": models.TinyModel(), "attributes": TABLE},
+    "spectral_phase": {"steps": [1, 2], "rankme": [2.0, 1.0]},
     "spectrum": {"rows": ROWS},
     "support_matrix": {"batches": WINDOWS, "vocab_size": 12},
     "whitened": {"rows": ROWS},

@@ -124,14 +124,17 @@ def three_histories():
 
 
 def curve():
-    """Step, gap and z of captures: averages 0, .05, ... .31, .30, .25, .18, .14, .12."""
+    """Step, gap and z of captures: averages 0, .05, ... .31, .30, .25, .18, .14, .12; two more."""
     gaps = [0, 0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.1]
     steps = range(1, 2000)
+    falls, rises = (80, 60, 40, 20, 10, 8), (8, 10, 14, 20, 28, 40, 50)
     losses = [max(9 * step**-0.5, 1.6 * step**-0.1) for step in steps]
     return {
         "curve": [(50 * k, gap, 9.0) for k, gap in enumerate(gaps)],
         "steps": steps,
         "losses": losses,
+        "steps_of_rankme": range(0, 240, 10),
+        "rankme": [*falls, *rises, *range(46, 24, -2)],
     }
 
 

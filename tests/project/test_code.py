@@ -47,3 +47,10 @@ def test_the_detector_follows_any_curve_alone(tmp_path, monkeypatch):
     # Risen at 50; a third of .98 x .4 at 450.
     steps = detector.onset_step, detector.peak_step, detector.collapse_step
     assert (detector.phase.name, *steps) == ("COLLAPSED", 50, 200, 450)
+
+
+def test_all_phases_of_a_spectrum_are_told(tmp_path, monkeypatch, capsys):
+    ran("docs/understand/phases.md", tmp_path, monkeypatch)
+    told = [line.split() for line in capsys.readouterr().out.splitlines()[-3:]]
+    names = ["WARM_UP", "ENTROPY_SEEKING", "COMPRESSION_SEEKING"]
+    assert [(name, int(step)) for name, step, _ in told] == [*zip(names, (0, 50, 120), strict=True)]

@@ -14,14 +14,14 @@ import lightning_semgeom
 HEAVY = ["numpy", "torch", "torchmetrics", "lightning"]
 # What each public name needs; what stands further down brings all above it.
 NEEDS = {
-    None: ["PhaseDetector", "__version__"],
+    None: ["PhaseDetector", "SpectralPhaseDetector", "__version__", "spectral_phase"],
     "numpy": ["History", "Snapshot", "compare", "loss_deceleration"],
     "torch": [
         *("AttributeAlignment", "AttributeTable", "Concepts", "Direction", "GramAnchor"),
         *("GramDispersion", "analyze", "attribute_similarity", "concepts", "directions"),
-        "cosine_third_moment",
-        *("eigenspectrum", "linguistic_collapse", "neural_collapse", "partial_gap"),
-        *("predicted_order", "probe_from", "spectrum", "steer", "support_matrix", "whitened"),
+        *("cosine_third_moment", "eigenspectrum", "linguistic_collapse", "neural_collapse"),
+        *("ood_orthogonality", "partial_gap", "predicted_order", "probe_from", "spectrum"),
+        *("steer", "support_matrix", "whitened"),
     ],
     "torchmetrics": ["AttributeSimilarity", "NeuralCollapse", "Spectrum"],
     "lightning": ["GeometryRegularizer", "SemanticGeometry", "StopAfterPeak", "snapshot"],

@@ -88,6 +88,27 @@ def test_the_phase_rule_is_told_as_its_tables_have_it():
     assert f"no onset in {sum(int(cells[1]) for cells in nothing)} curves" in text
 
 
+def test_spectral_phases_are_told_as_they_were_counted():
+    page = "docs/results/spectral-phases.md"
+    shown = [line for line in text_of(page).splitlines() if line.startswith("| ")]
+    assert len(shown) == 29
+    assert set(shown) <= MADE
+    text = " ".join(text_of(page).split())
+    of_one_run = {cells[0]: cells[1:] for cells in rows_of(page) if cells[1:2] == ["1"]}
+    rows = {cells[0]: cells[1:] for cells in rows_of(page) if cells[1:2] != ["1"]}
+    real = [rows[f"{kind}, probe"] for kind in ("factored", "latent", "stdlib")]
+    runs = sum(int(cells[0]) for cells in real)
+    assert f"All {runs} runs go through warm-up and are entropy-seeking" in text
+    for cells in (*real, rows["stdlib, training batch"]):
+        assert cells[6] == cells[8] == cells[9] == f"{cells[0]} of {cells[0]}"
+        assert cells[11] == cells[12] == f"0 of {cells[0]}"
+    curves, _, _, wrong, _ = rows["stdlib, still at the end: each batch another"]
+    assert f"{wrong} of {curves} such curves are told a phase" in text
+    assert f"RankMe falls to {of_one_run['factored, probe'][4]} at step 20,000" in text
+    assert of_one_run["factored, probe"][-2:] == ["0 of 1", "1 of 1"]
+    assert of_one_run["stdlib, probe"][-2:] == ["0 of 1", "0 of 1"]
+
+
 def test_what_was_measured_is_on_the_pages_as_it_is_written_down():
     module = measured()
     for page in PAGES:
