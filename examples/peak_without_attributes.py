@@ -118,7 +118,7 @@ def made(name, steps, seed, text, wordnet):
         every = torch.ones(len(setting.table))
         return setting.model, setting.data, setting.table, every, setting.clip
     text, wordnet = (text, wordnet) if name == "text" else (None, None)
-    data = StdlibData(steps, VOCABULARY["text" if text else "stdlib"], seed=seed, text=text)
+    data = StdlibData(steps, VOCABULARY["stdlib"], seed=seed, text=text)
     tokens = data.tokenizer.get_vocab_size()
     counts = torch.zeros(tokens)
     for batch in data.train_dataloader():

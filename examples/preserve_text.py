@@ -11,7 +11,6 @@ from lightning_semgeom import AttributeAlignment, GeometryRegularizer, GramAncho
 NAMES = {
     "baseline": "baseline",
     "anchor": "anchor of W (no attributes), weight 100",
-    "counts": "anchor of W that knows how frequent tokens are, weight 100",
     "alignment": "alignment of W, weight 1",
     "decay": "weight decay 1",
 }
@@ -27,19 +26,10 @@ def held_out_loss(model, data):
     return sum(losses) / len(losses)
 
 
-def counts_of(made):
-    """How often each token is in the windows that are trained on."""
-    tokens = len(made.model.gpt.lm_head.weight)
-    batches = made.data.train_dataloader()
-    return sum(torch.bincount(b["input_ids"].flatten(), minlength=tokens) for b in batches)
-
-
 def regime(name, made):
     """The callbacks that make a setting the regime `name`; weight decay is 0.1 by default."""
     if name == "anchor":
         return [GeometryRegularizer(GramAnchor(), 100.0)]
-    if name == "counts":
-        return [GeometryRegularizer(GramAnchor(counts=counts_of(made)), 100.0)]
     if name == "alignment":
         return [GeometryRegularizer(AttributeAlignment(made.table), 1.0)]
     if name == "decay":

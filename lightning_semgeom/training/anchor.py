@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_semgeom.geometry.spectrum import asymmetry
-from lightning_semgeom.geometry.third_moment import cosine_third_moment
 from lightning_semgeom.kinds import checked_kinds
 from lightning_semgeom.training.pairs import (
     RowDraw,
@@ -98,14 +97,14 @@ def _from_integers(saved: Tensor) -> Tensor | None:
 
 
 class GramAnchor(nn.Module):
-    r"""Keep the cosines between rows that were there when structure was largest.
+    r"""Keep the cosines between rows that were there when their asymmetry was largest.
 
-    Structure is told by a figure that rises and falls with it and asks for no attributes. With
-    `counts`, as a language model should be given, it is `cosine_third_moment`. Without, it is the
-    asymmetry of the unembedding's directions less their leading one: the rows of its peak have 98 %
-    and more of the largest gap in the controlled settings, but in a language model it peaks earlier
-    (docs/results/keep.md). Until the figure has fallen by `min_drop` from its largest value the
-    loss is 0; from then on it is the mean of (u_i . u_j - v_i . v_j)^2 over pairs of different
+    Follows the asymmetry of the unembedding's directions without their leading one: it rises and
+    falls with semantic structure, but asks for no attributes. The rows of its peak have 98 % and
+    more of the largest gap in the controlled settings; in a language model it peaks earlier
+    (docs/results/keep.md). The leading direction is left out since it is that of frequency there,
+    and comes and goes first. Until the asymmetry has fallen by `min_drop` from its largest value
+    the loss is 0; from then on it is the mean of (u_i . u_j - v_i . v_j)^2 over pairs of different
     rows, u the rows' centred unit vectors now and v those at the largest value. Hidden states, if
     given, are held in the same way: the mean of each label, over pairs of labels that the batch of
     that moment had as well.
@@ -113,16 +112,15 @@ class GramAnchor(nn.Module):
     Memory: one matrix of the unembedding's size in fp32. Time: where there are more than `max_rows`
     rows, so many are drawn anew in each call, uniformly and without replacement. Loss and gradient
     are then unbiased; with h_i the mean of row i's squared differences the variance of the loss is
-    4 (1/b - 1/n) Var(h_i) + O(1/b^2) for b of n rows. The figure is followed on `max_rows` rows
-    that stay the same; with `counts` on the most frequent ones.
+    4 (1/b - 1/n) Var(h_i) + O(1/b^2) for b of n rows. The asymmetry is followed on `max_rows` rows
+    that stay the same.
 
     Args:
         num_rows: rows of the unembedding that count, from the first on; None: all of them.
-        min_drop: share of its largest value by which the figure has to fall.
+        min_drop: share of the largest asymmetry by which it has to fall.
         warm_up: calls before which nothing is followed: the first steps are not structure.
         max_rows: most rows compared at a time.
         seed: of the draws.
-        counts: `[n]`, how often each row's token is in the training text.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -149,7 +147,6 @@ class GramAnchor(nn.Module):
         warm_up: int = 20,
         max_rows: int = 4096,
         seed: int = 0,
-        counts: Tensor | None = None,
     ) -> None:
         super().__init__()
         if not 0 < min_drop < 1:
@@ -163,7 +160,6 @@ class GramAnchor(nn.Module):
         self.warm_up = warm_up
         self._draw = RowDraw(max_rows, seed)
         self._seed = seed
-        self._counts = counts
         self._state = _State()
 
     @property
@@ -203,14 +199,14 @@ class GramAnchor(nn.Module):
         state.calls += 1
         if state.calls <= self.warm_up:
             return
-        found = self._asymmetry(rows) if self._counts is None else self._third_moment(rows)
+        found = self._asymmetry(rows)
         dtype = torch.promote_types(rows.dtype, torch.float32)
         if found > state.top:
             state.top, state.unembedding = found, rows.to(dtype, copy=True)
             if means is not None:
                 hidden, state.labels = means
                 state.hidden = unit_rows(hidden.detach()).unit
-        elif state.unembedding is not None and found <= (1 - self.min_drop) * state.top > 0:
+        elif state.unembedding is not None and found <= (1 - self.min_drop) * state.top:
             state.holds = True
             state.unembedding = unit_rows(state.unembedding).unit
 
@@ -223,17 +219,6 @@ class GramAnchor(nn.Module):
         squared = second.square().sum() - leading.square()
         rank = (found.valid.sum() - 1).clamp(max=len(second)) - 1
         return float(asymmetry(total, squared, rank))
-
-    def _third_moment(self, rows: Tensor) -> float:
-        assert self._counts is not None  # for the type checker
-        counts = self._counts[: self.num_rows]
-        if counts.shape != (len(rows),):
-            raise ValueError(
-                f"counts must have one number for each of the {len(rows)} rows of unembedding that "
-                f"count; got {list(counts.shape)}."
-            )
-        most = counts.topk(min(self._draw.max_rows, len(counts))).indices
-        return float(cosine_third_moment(rows[most.to(rows.device)], counts[most]))
 
     def _departure(self, rows: Tensor) -> Tensor:
         kept = self._kept("unembedding", rows)
