@@ -292,11 +292,11 @@ def peak_without_attributes() -> Figure:
             ax.plot(middle, height, "o", ms=5, color=colours[setting], label=label)
     ax.axvspan(0.8, 1.2, color="#eeeeee", zorder=0)
     ax.set(xscale="log", xlabel="step of its peak / step of the mean gap's peak")
-    ax.set_xticks([0.25, 0.5, 0.8, 1, 1.2, 2], ["0.25", "0.5", "0.8", "1", "1.2", "2"])
+    ax.set_xticks([0.05, 0.1, 0.25, 0.5, 0.8, 1.2], ["0.05", "0.1", "0.25", "0.5", "0.8", "1.2"])
     ax.xaxis.set_minor_formatter("")
     ax.set_yticks(range(len(shown)), reversed(shown))
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

@@ -23,8 +23,8 @@ def cosine_third_moment(rows: Tensor, counts: Tensor | None = None, share: float
     right tail of the cosines. What sets all rows apart by a little, as frequency does in a language
     model, makes the cosines broad and no tail. So this figure peaks about where the mean gap of
     attributes does, without knowing one, where `asymmetry`, a second moment, peaks far earlier in
-    language models. It is ours; what it was chosen from, and how near it comes, are on the page "A
-    peak without attributes".
+    language models. It is ours; what it was chosen from, how near it comes, and where it does not,
+    are on the page "Is there a peak without attributes?".
 
     Rare tokens have hardly moved or all moved alike, so give `counts`: then the most frequent rows
     count that together make `share` of all counts.

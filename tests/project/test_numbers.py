@@ -58,6 +58,21 @@ def test_what_a_corpus_predicts_stands_there_as_it_was_made():
     assert set(shown) <= MADE
 
 
+def test_peaks_without_attributes_stand_there_as_they_were_made():
+    page = "docs/results/peak-without-attributes.md"
+    lines = [line for line in text_of(page).splitlines() if line.startswith("| ")]
+    assert len(lines) == 32
+    assert set(lines) <= MADE
+    fresh = {name: cells for name, *cells in rows_of(page)[:16]}
+    text = " ".join(text_of(page).split())
+    near = [float(cell.split()[0]) for cell in fresh["third moment, 70% of the text"][:4]]
+    assert all(0.8 <= ratio <= 1.2 for ratio in near)
+    assert fresh["third moment, 70% of the text"][-1] == "12 of 15"
+    assert "in 12 of 12 fresh runs" in text
+    assert fresh["asymmetry"][-1] == "9 of 15"
+    assert "does in the 9 of the settings" in text
+
+
 def test_large_z_by_chance_are_as_they_were_counted():
     shown = [line for line in text_of("docs/understand/z.md").splitlines() if line.startswith("| ")]
     assert len(shown) == 4
