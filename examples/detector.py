@@ -7,14 +7,13 @@ Each run leaves the gap and z of each attribute at each step in a file under --o
 there is not run again. Any rule can then be tried on the curves in seconds.
 """
 
-import itertools
 import tempfile
 from dataclasses import replace
 
 import numpy as np
 import torch
 from detector_tables import BATCH, alarms_table, load, peaks_table
-from many_runs import markdown, parser_of, quiet_trainer, run_all, tell
+from many_runs import jobs_of, markdown, parser_of, quiet_trainer, run_all, tell
 
 from lightning_semgeom import AttributeTable, SemanticGeometry
 from lightning_semgeom.settings import ufm
@@ -103,11 +102,7 @@ def chance_table(seed, steps=40, draws=100_000):
 def main():
     """Collect what is missing, then judge all."""
     options = parser_of(__doc__, "detector", STEPS, seeds=range(200, 208)).parse_args()
-    jobs = []
-    for name, seed in itertools.product(options.settings, options.seeds):
-        steps = options.steps or STEPS[name]
-        jobs.append((name, seed, steps, options.out / f"{name}-{steps}-{seed}.npz"))
-    run_all(collect, jobs)
+    run_all(collect, jobs := jobs_of(options, STEPS))
     curves = [curve for *_, file in jobs for curve in load(file)]
     tables = (peaks_table(curves), alarms_table(curves), chance_table(options.seeds[0]))
     tell("\n\n".join("\n".join(table) for table in tables), options.out)

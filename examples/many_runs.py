@@ -1,6 +1,7 @@
 """What the scripts with many runs share: options, quiet Trainers, two processes, and tables."""
 
 import argparse
+import itertools
 import logging
 import statistics
 import warnings
@@ -34,6 +35,15 @@ def parser_of(doc, name, settings=(), steps=None, seeds=range(5)):
     )
     parser.add_argument("--out", type=Path, default=Path("runs", name))
     return parser
+
+
+def jobs_of(options, steps):
+    """Setting, seed, steps and file of each run; `steps`: how long a setting's is by default."""
+    jobs = []
+    for name, seed in itertools.product(options.settings, options.seeds):
+        length = options.steps or steps[name]
+        jobs.append((name, seed, length, options.out / f"{name}-{length}-{seed}.npz"))
+    return jobs
 
 
 def tell(text, folder, *files):

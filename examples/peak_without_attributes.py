@@ -9,14 +9,11 @@ Seeds 0 to 2 are those that the figure was chosen on, 10 to 12 are fresh. Each r
 in a file under --out; one that is there is not run again.
 """
 
-import itertools
-from pathlib import Path
-
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from many_runs import markdown, parser_of, quiet_trainer, run_all, spread, tell
-from stdlib_lm import VOCABULARY, attributes
+from many_runs import jobs_of, markdown, parser_of, quiet_trainer, run_all, spread, tell
+from stdlib_lm import VOCABULARY, attributes, bands_of, token_counts
 
 from lightning_semgeom import attribute_similarity, cosine_third_moment, spectrum
 from lightning_semgeom.capture.schedule import Schedule
@@ -43,11 +40,10 @@ def without_leading(rows):
     return (values.square().sum() / values.sum().square() - even) / (1 - even)
 
 
-def within_bands(rows, counts, bands=4):
+def within_bands(rows, counts):
     """Rows less the mean of all that are about as frequent."""
-    band = counts.argsort(stable=True).argsort() * bands // len(counts)
-    means = torch.stack([rows[band == k].mean(0) for k in range(bands)])
-    return rows - means[band]
+    bands = bands_of(counts)
+    return rows - torch.stack([rows[bands == band].mean(0) for band in bands.unique()])[bands]
 
 
 def nearest(rows, most=5):
@@ -120,9 +116,7 @@ def made(name, steps, seed, text, wordnet):
     text, wordnet = (text, wordnet) if name == "text" else (None, None)
     data = StdlibData(steps, VOCABULARY["stdlib"], seed=seed, text=text)
     tokens = data.tokenizer.get_vocab_size()
-    counts = torch.zeros(tokens)
-    for batch in data.train_dataloader():
-        counts += torch.bincount(batch["input_ids"].flatten(), minlength=tokens)
+    counts = token_counts(data, tokens)
     table = attributes(data, text, wordnet)
     return StdlibModel(tokens, steps, seed=seed), data, table, counts[: len(table)], 1.0
 
@@ -164,12 +158,8 @@ def main():
     parser.add_argument("--text", help="train on this file, too")
     parser.add_argument("--wordnet", metavar="DIR", help="folder of a WordNet database")
     options = parser.parse_args()
-    settings = [name for name in options.settings if name != "text" or options.text]
-    jobs = []
-    for seed, name in itertools.product(options.seeds, settings):
-        steps = options.steps or STEPS[name]
-        file = Path(options.out, f"{name}-{steps}-{seed}.npz")
-        jobs.append((name, seed, steps, options.text, options.wordnet, file))
+    options.settings = [name for name in options.settings if name != "text" or options.text]
+    jobs = [(*run, options.text, options.wordnet, file) for *run, file in jobs_of(options, STEPS)]
     run_all(collect, jobs)
     tables = []
     for what, seeds in (("chosen on", CHOSEN), ("fresh", FRESH)):
@@ -177,7 +167,7 @@ def main():
         if files:
             numbers = sorted({job[1] for job in jobs if job[1] in seeds})
             told = f"Seeds {', '.join(map(str, numbers))} ({what}):"
-            tables.append("\n".join([told, "", *table_of(files, settings)]))
+            tables.append("\n".join([told, "", *table_of(files, options.settings)]))
     tell("\n\n".join(tables), options.out)
 
 

@@ -8,13 +8,12 @@ positions of a probe and of whatever batch is trained on in the GPT on Python so
 leaves its curves in a file under --out; one that is there is not run again.
 """
 
-import itertools
 from itertools import islice
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from many_runs import parser_of, quiet_trainer, run_all, tell
+from many_runs import jobs_of, parser_of, quiet_trainer, run_all, tell
 from spectral_phases_tables import alarms_table, draw, load, phases_table
 
 from lightning_semgeom import eigenspectrum
@@ -100,11 +99,7 @@ def main():
     """Collect what is missing, then judge all."""
     parser = parser_of(__doc__, "spectral_phases", STEPS, seeds=range(200, 205))
     options = parser.parse_args()
-    jobs = []
-    for name, seed in itertools.product(options.settings, options.seeds):
-        steps = options.steps or STEPS[name]
-        jobs.append((name, seed, steps, options.out / f"{name}-{steps}-{seed}.npz"))
-    run_all(collect, jobs)
+    run_all(collect, jobs := jobs_of(options, STEPS))
     curves = [curve for *_, file in jobs for curve in load(file)]
     tables = phases_table(curves), alarms_table(curves)
     draw(curves, figure := options.out / "spectral_phases.png")

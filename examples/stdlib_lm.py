@@ -46,12 +46,17 @@ def attributes(data, text, wordnet):
     return found[0].joined(*found[1:])
 
 
-def frequency_bands(data, tokens):
-    """Four bands of equally many tokens by their count in the training windows, `[tokens]`."""
+def token_counts(data, tokens):
+    """How often each token is in the training windows, `[tokens]`."""
     counts = torch.zeros(tokens, dtype=torch.int64)
     for batch in data.train_dataloader():
         counts += torch.bincount(batch["input_ids"].flatten(), minlength=tokens)
-    return bands_of(counts)
+    return counts
+
+
+def frequency_bands(data, tokens):
+    """Four bands of equally many tokens by their count in the training windows, `[tokens]`."""
+    return bands_of(token_counts(data, tokens))
 
 
 def bands_of(counts):

@@ -192,8 +192,7 @@ class SemanticGeometry(pl.Callback):
         kinds = [type(logger).__name__ for logger in trainer.loggers] or "none"
         quiet = not self.alerts or trainer.fast_dev_run or trainer.barebones  # type: ignore[attr-defined]
         able = "WandbLogger" in map(kind_of, trainer.loggers)
-        if not (quiet or able):
-            raise ValueError(f"alerts=True needs a WandbLogger; the loggers are {kinds}.")
+        asked.check_alerts(quiet or able, kinds, "SemanticGeometry")
         self._shown = self._shown if names[0] == self.name else ()
         # A second fit of the same Trainer goes on where the first one ended.
         goes_on = self._run is not None and updates_of(trainer) > 0

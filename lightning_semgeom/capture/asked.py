@@ -32,6 +32,12 @@ def check_growth(growth: float | None, whose: str) -> None:
         raise ValueError(f"{whose}: growth must be above 1 or None; got {growth}.")
 
 
+def check_alerts(can_be_sent: bool, loggers: list[str] | str, whose: str) -> None:
+    """Raise a ValueError where no logger sends alerts."""
+    if not can_be_sent:
+        raise ValueError(f"{whose}: alerts=True needs a WandbLogger; the loggers are {loggers}.")
+
+
 def check_name(name: str, whose: str) -> None:
     """Raise a ValueError unless `name` can be the root of keys."""
     if not name or "/" in name:

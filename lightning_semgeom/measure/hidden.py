@@ -18,7 +18,7 @@ from lightning_semgeom.geometry.moved import moved
 from lightning_semgeom.geometry.order import numbered
 from lightning_semgeom.measure.figures import Measurement, measurements
 from lightning_semgeom.measure.plan import SitePlan, plan_site
-from lightning_semgeom.measure.reduced import NARROW
+from lightning_semgeom.measure.reduced import are_due
 from lightning_semgeom.measure.site import reduced_offsets
 from lightning_semgeom.record.keys import EIGENSPECTRUM
 
@@ -90,7 +90,8 @@ class HiddenFigures:
         # Positions with the same label share all attributes and are alike for other reasons; one
         # row a label keeps them out of the comparison, and the null honest.
         offsets = class_offsets(hidden.rows, plan.members)
-        is_due = self._eigenspectrum and (eigenvalues or hidden.rows.shape[1] <= NARROW)
-        shape = eigenspectrum(hidden.rows) if is_due else {}
-        more = [shape[metric] for metric in EIGENSPECTRUM if metric in shape]
+        more: list[Tensor] = []
+        if self._eigenspectrum and are_due(eigenvalues, hidden.rows.shape[1]):
+            shape = eigenspectrum(hidden.rows)
+            more = [shape[metric] for metric in EIGENSPECTRUM]
         return reduced_offsets(offsets, plan.site, careful, eigenvalues, more)

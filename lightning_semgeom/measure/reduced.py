@@ -17,8 +17,12 @@ from lightning_semgeom.geometry.sums import RowSums
 from lightning_semgeom.measure.plan import SitePlan
 from lightning_semgeom.record.keys import EIGENSPECTRUM
 
-NARROW = 128
-"""The eigenvalues of a site of this width take less than 1 ms."""
+_NARROW = 128  # its eigenvalues take less than 1 ms
+
+
+def are_due(eigenvalues: bool, width: int) -> bool:
+    """Whether a site of this width has its eigenvalues taken; `eigenvalues`: wide ones too."""
+    return eigenvalues or width <= _NARROW
 
 
 def reduced(
@@ -42,7 +46,7 @@ def reduced(
     _, cell_sums, _ = plan.split(sums.value_sums)
     grouped = plan.groups.sums(sums.value_sums)
     nan = torch.full_like(sums.count, torch.nan)
-    entropy = entropy_of(sums.count, sums.second[0]) if eigenvalues or width <= NARROW else nan
+    entropy = entropy_of(sums.count, sums.second[0]) if are_due(eigenvalues, width) else nan
     counts = (sums.count, sums.skipped, not_finite, sums.unsound)
     parts = [
         torch.stack([*counts, torch.full_like(sums.count, width), entropy, *(more or (nan, nan))]),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightning_semgeom.record.captures import check_increases
 from lightning_semgeom.record.drawn import plot, plot_layers
 from lightning_semgeom.record.folder import HistoryFolder
 from lightning_semgeom.record.frames import to_pandas
@@ -110,8 +111,7 @@ class History:
 
     def check_next(self, step: int) -> None:
         """Raise a ValueError unless `step` is after the last one."""
-        if self._records and step <= self._records[-1].step:
-            raise ValueError(f"steps must increase: {step} came after {self._records[-1].step}.")
+        check_increases(step, self._records[-1].step if self._records else None)
 
     def keep(self, record: Record) -> None:
         """Add a record in memory; `write` brings it into the file.

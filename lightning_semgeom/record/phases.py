@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 from lightning_semgeom.kinds import checked_kinds
+from lightning_semgeom.record.captures import check_increases, check_rule
 
 _RECENT = 12  # captures that tell the noise
 _NOISES = 4.0  # a fall is more than so many standard deviations of it
@@ -115,10 +116,7 @@ class PhaseDetector:
             )
         if quick_share is not None and not 0 < quick_share < 1:
             raise ValueError(f"quick_share must lie in (0, 1) or be None; got {quick_share}.")
-        if patience < 1:
-            raise ValueError(f"patience must be 1 capture or more; got {patience}.")
-        if not 0 <= beta < 1:
-            raise ValueError(f"beta must lie in [0, 1); got {beta}.")
+        check_rule(patience, beta)
         self.min_z = min_z
         self.min_rise = min_rise
         self.peak_share = peak_share
@@ -180,8 +178,7 @@ class PhaseDetector:
             ValueError: if `step` is not larger than the one before.
         """
         state = self._state
-        if state.last_step is not None and step <= state.last_step:
-            raise ValueError(f"steps must increase: {step} came after {state.last_step}.")
+        check_increases(step, state.last_step)
         state.last_step = step
         if isfinite(gap) and not isnan(z):
             self._smooth(gap, z)

@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from lightning_semgeom.kinds import checked_kinds
+from lightning_semgeom.record.captures import check_increases, check_rule
 
 
 class SpectralPhase(IntEnum):
@@ -128,10 +129,7 @@ class SpectralPhaseDetector:
     def __init__(self, share: float = 0.8, patience: int = 3, beta: float = 0.5) -> None:
         if not 0 < share < 1:
             raise ValueError(f"share must lie in (0, 1); got {share}.")
-        if patience < 1:
-            raise ValueError(f"patience must be 1 capture or more; got {patience}.")
-        if not 0 <= beta < 1:
-            raise ValueError(f"beta must lie in [0, 1); got {beta}.")
+        check_rule(patience, beta)
         self.share = share
         self.patience = patience
         self.beta = beta
@@ -168,8 +166,7 @@ class SpectralPhaseDetector:
         Raises:
             ValueError: if `step` is not larger than the one before.
         """
-        if self._last_step is not None and step <= self._last_step:
-            raise ValueError(f"steps must increase: {step} came after {self._last_step}.")
+        check_increases(step, self._last_step)
         self._last_step = step
         if isfinite(rankme) and rankme > 0:
             x = log(rankme)

@@ -22,6 +22,12 @@ def run_smaller(name, *arguments):
     return told(python(*module, *arguments, cwd=ROOT, env=environment, timeout=280))
 
 
+def rows_of(text):
+    """The cells of each line of the tables in `text`."""
+    lines = text.splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+
+
 def told(done):
     assert done.returncode == 0, done.stderr
     return done.stdout

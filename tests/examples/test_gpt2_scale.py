@@ -61,7 +61,7 @@ def test_a_run_goes_on_from_its_checkpoint_and_is_not_run_again(tmp_path):
 
     told = told_after_training()
     folder = tmp_path / "quick-8/seed0"
-    lines = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    lines = scripts.rows_of(told)
     for site in ("layer 2", "layer 4", "last norm", "unembedding"):
         attributes = [line[1] for line in lines if line[0] == site]
         assert {"kind", "space", "frequency"} <= {*attributes}, site

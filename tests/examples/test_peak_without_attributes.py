@@ -41,7 +41,7 @@ def test_what_was_tried_is_what_its_name_says(script):
 def test_a_setting_has_its_peaks_in_the_table(script, tmp_path):
     arguments = ("--settings", "factored", "pictures", "--seeds", "0", "1", "--steps", "60")
     told = scripts.run("peak_without_attributes", *arguments, "--out", tmp_path)
-    rows = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    rows = scripts.rows_of(told)
     assert rows[0] == ["peak / that of the mean gap", "factored", "pictures", "within 20 %"]
     files = [tmp_path / f"factored-60-{seed}.npz" for seed in (0, 1)]
     for name, *cells in rows[2:]:

@@ -41,7 +41,7 @@ def test_another_text_has_a_line_for_each_attribute(tmp_path):
     arguments = ("--quick", "--steps", "20", "--text", text, "--out", tmp_path / "runs")
     told = scripts.run_smaller("predicted_order", *arguments)
     assert (tmp_path / "runs/table.md").read_text().strip() in told
-    lines = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    lines = scripts.rows_of(told)
     strengths = [line for line in lines if "chance" in line[-1]]
     assert strengths[0][0] == "frequency"
     assert {"space", "length"} <= {line[0] for line in strengths}

@@ -72,7 +72,7 @@ def test_each_attribute_has_a_line_at_each_site_and_nothing_is_run_twice(tmp_pat
     out = tmp_path / "runs/text-40"
     assert (out / "table.md").read_text().strip() in told
     assert "frequency: 4 values (rarest quarter" in told
-    lines = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    lines = scripts.rows_of(told)
     sites = ("embedding", "layer 1", "layer 2", "last norm", "unembedding")
     of_site = {site: [line for line in lines if line[0] == site] for site in sites}
     attributes = [line[1] for line in of_site["unembedding"]]

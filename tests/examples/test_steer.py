@@ -17,7 +17,7 @@ def test_a_value_is_reached_by_its_direction_and_not_by_a_random_one(tmp_path):
     arguments = ("--seeds", "0", "--steps", "60", "--settings", "latent")
     text = scripts.run_smaller("steer", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
-    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    lines = scripts.rows_of(text)
     full = {tuple(cells[1:4]): cells[4:] for cells in lines if len(cells) == 12}
     reached, kept, chance, _, random = (
         float(cell.split()[0]) for cell in full["peak", "final_norm", "2"][:5]

@@ -10,6 +10,7 @@ import tomllib
 from lightning_semgeom.commands.demo_words import after
 from lightning_semgeom.record.record import Milestones
 from lightning_semgeom.record.summary import HEADER, CurveSummary, text_table
+from tests.examples import scripts
 from tests.project.pages import PAGES, text_of
 from tests.warm import ROOT
 
@@ -22,8 +23,7 @@ MADE = {
 
 def rows_of(page):
     """The cells of the rows of its tables."""
-    lines = text_of(page).splitlines()
-    return [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+    return scripts.rows_of(text_of(page))
 
 
 def measured():

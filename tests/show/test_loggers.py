@@ -273,7 +273,8 @@ def test_wandb_is_told_of_a_collapse_once_and_only_if_asked(wandb_run, tmp_path,
 
 
 def test_alerts_without_wandb_are_refused_before_training(tmp_path):
-    with pytest.raises(ValueError, match=r"needs a WandbLogger; the loggers are \['CSVLogger'\]"):
+    message = r"^SemanticGeometry: alerts=True needs a WandbLogger; the loggers are \['CSVLogger'\]"
+    with pytest.raises(ValueError, match=message):
         fit(tmp_path, CSVLogger(tmp_path), alerts=True)
 
 
