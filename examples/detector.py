@@ -8,20 +8,22 @@ there is not run again. Any rule can then be tried on the curves in seconds.
 """
 
 import tempfile
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import torch
-from detector_tables import BATCH, alarms_table, load, peaks_table
+from detector_tables import BATCH, COVER, alarms_table, load, peaks_table
 from many_runs import jobs_of, markdown, parser_of, quiet_trainer, run_all, tell
 
-from lightning_semgeom import AttributeTable, SemanticGeometry
+from lightning_semgeom import AttributeTable, SemanticGeometry, probe_from
 from lightning_semgeom.settings import ufm
 from lightning_semgeom.settings.controlled import (
     NETWORKS,
     features_setting,
     network_setting,
 )
+from lightning_semgeom.settings.documents import read_stdlib
 
 STEPS = dict.fromkeys(NETWORKS, 2000) | dict.fromkeys(ufm.KINDS, 1000) | {"stdlib": 1200}
 SHUFFLES = 2  # controls of each attribute
@@ -50,25 +52,36 @@ def with_controls(table):
     )
 
 
+def covering(made):
+    """Windows of the text in which each labelled token is the label of three positions."""
+    tokenizer = made.data.tokenizer
+    options = {"per_value": made.data.tokenizer.get_vocab_size() * 3, "per_token": 3, "context": 64}
+    with warnings.catch_warnings():  # some tokens are never there
+        warnings.simplefilter("ignore", UserWarning)
+        return probe_from(read_stdlib(), tokenizer, made.table, shift_labels=True, **options)
+
+
 def collect(name, seed, steps, file):
     """The curves of one run."""
     made = setting_of(name, seed, steps)
     table = with_controls(made.table)
     options = {"every_n_steps": 1, "growth": None, "gram_size": 2} | made.capture
-    callbacks = [SemanticGeometry(table, **options)]
-    if name == "stdlib":  # and the hidden states of whatever batch is trained on
-        options |= {"probe": None, "unembedding": False}
-        callbacks.append(SemanticGeometry(table, name=BATCH.replace(" ", "_"), **options))
+    callbacks, kinds = [SemanticGeometry(table, **options)], [None]
+    if name == "stdlib":  # and other hidden states
+        probes = {BATCH: None, COVER: covering(made)}
+        for kind, probe in probes.items():
+            own = options | {"probe": probe, "unembedding": False}
+            callbacks.append(SemanticGeometry(table, name=kind.replace(" ", "_"), **own))
+            kinds.append(kind)
     with tempfile.TemporaryDirectory() as folder:
         where = {"gradient_clip_val": made.clip, "default_root_dir": folder}
         trainer = quiet_trainer(steps, *callbacks, **where)
         trainer.fit(made.model, made.data)
     curves = {}
-    for callback in callbacks:
+    for callback, other in zip(callbacks, kinds, strict=True):
         history = callback.history
         for site in history.sites:
-            kind = "W" if site == "unembedding" else "H"
-            kind = BATCH if callback is not callbacks[0] else kind
+            kind = other or ("W" if site == "unembedding" else "H")
             curves[f"steps|{kind}"] = [record.step for record in history]
             for metric in ("gap", "z"):
                 for attribute in table.names:

@@ -11,7 +11,7 @@ from lightning_semgeom import PhaseDetector
 from lightning_semgeom.capture.schedule import Schedule
 
 RULES = {"slow": {"quick_share": None}, "quick": {}}
-BATCH = "training batch"
+BATCH, COVER = "training batch", "covering probe"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def alarms_table(curves):
     lines = []
     groups = {
         f"shuffled attributes, {kind}": [c for c in curves if "#" in c.attribute and c.kind == kind]
-        for kind in ("W", "H", BATCH)
+        for kind in ("W", "H", BATCH, COVER)
     } | {
         "plain features model": [
             c for c in curves if c.setting == "plain" and "#" not in c.attribute

@@ -62,7 +62,7 @@ class OnTheCard(pl.Callback):
         if batch_idx:
             self.peaks.append(torch.cuda.max_memory_allocated())
         torch.cuda.reset_peak_memory_stats()
-        if batch_idx % WINDOW == WINDOW // 2:
+        if trainer.global_step % WINDOW == WINDOW // 2:
             torch.cuda.synchronize()
             self.starts.append(time.perf_counter())
 

@@ -45,7 +45,7 @@ def test_tables_of_results_stand_there_as_they_were_made(page, count):
     assert not set(shown) - MADE
 
 
-def test_what_one_run_of_gpt2_left_stands_there():
+def test_what_the_first_run_of_gpt2_left_stands_there():
     of_sites = [line for line in text_of("docs/results/gpt2.md").splitlines() if "| layer" in line]
     assert len(of_sites) >= 15
     assert not set(of_sites) - MADE
