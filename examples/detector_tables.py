@@ -78,8 +78,11 @@ class Verdict:
 
     onset: int | None
     peak: int | None
+    """The first one that was confirmed."""
     confirmed: int | None
-    """The step at which the first peak was confirmed."""
+    """The step at which it was."""
+    stated: int | None
+    """The peak that is stated at the end, which may be another one."""
 
 
 def judge(curve, places, rule):
@@ -94,18 +97,28 @@ def judge(curve, places, rule):
         detector.update(step, float(curve.gaps[place]), float(curve.zs[place]))
         if peak is None and detector.peak_step is not None:
             peak, confirmed = detector.peak_step, step
-    return Verdict(detector.onset_step, peak, confirmed)
+    return Verdict(detector.onset_step, peak, confirmed, detector.peak_step)
 
 
 def told(curves, verdicts):
-    """Peaks within 30 % of the true step, and the step of confirmation over the true one."""
+    """First peaks within 30 % of the true step, those at the end, and how late the first are told.
+
+    That is the step of their confirmation over the true one.
+    """
     pairs = list(zip(curves, verdicts, strict=True))
-    good = sum(v.peak is not None and abs(v.peak - c.peak) <= 0.3 * c.peak for c, v in pairs)
+    first = sum(is_near(v.peak, c) for c, v in pairs)
+    stated = sum(is_near(v.stated, c) for c, v in pairs)
+    counts = f"{first} of {len(curves)}", f"{stated} of {len(curves)}"
     delays = [v.confirmed / c.peak for c, v in pairs if v.confirmed]
     if not delays:
-        return f"{good} of {len(curves)}", "-"
+        return *counts, "-"
     low, middle, high = np.quantile(delays, [0.05, 0.5, 0.95])
-    return f"{good} of {len(curves)}", f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return *counts, f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def is_near(step, curve):
+    """Whether `step` is within 30 % of the true peak."""
+    return step is not None and abs(step - curve.peak) <= 0.3 * curve.peak
 
 
 SAMPLES = {
@@ -125,7 +138,8 @@ def has_peak(curve):
 
 def peaks_table(curves):
     """How many peaks are found, and how late, by setting and by captures."""
-    header = [f"{rule}: {what}" for rule in RULES for what in ("within 30 %", "delay")]
+    columns = ("first within 30 %", "at the end", "delay")
+    header = [f"{rule}: {what}" for rule in RULES for what in columns]
     lines = []
     real = [curve for curve in curves if not curve.is_control and has_peak(curve)]
     by_setting = {(c.setting, c.kind): [] for c in real}

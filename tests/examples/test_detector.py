@@ -1,6 +1,7 @@
 """The example that measures the phase rule: its tables against curves whose truth is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,7 +58,17 @@ def test_a_verdict_is_that_of_one_detector_that_was_never_interrupted(tables, ru
         detector.update(int(found.steps[place]), found.gaps[place], found.zs[place])
         if confirmed is None and detector.peak_step is not None:
             confirmed = int(found.steps[place])
-    assert verdict == tables.Verdict(detector.onset_step, detector.peak_step, confirmed)
+    peak = detector.peak_step
+    assert verdict == tables.Verdict(detector.onset_step, peak, confirmed, peak)
+
+
+def test_of_two_peaks_the_first_is_told_and_the_larger_one_at_the_end(tables):
+    twice = curve(tables, 40)
+    twice = replace(twice, gaps=twice.gaps + 1.5 * bump(twice.steps, 700))
+    verdict = tables.judge(twice, twice.captures(), {})
+    assert verdict.peak == pytest.approx(40, rel=0.3)
+    assert verdict.stated == pytest.approx(700, rel=0.3)
+    assert tables.told([twice], [verdict])[:2] == ("0 of 1", "1 of 1")
 
 
 def test_tables_count_what_is_found_and_how_late(tables):
@@ -66,10 +77,10 @@ def test_tables_count_what_is_found_and_how_late(tables):
     curves[3].zs[:] = 1.0
     lines = [line.split(" | ") for line in tables.peaks_table(curves)]
     of_setting = next(line for line in lines if line[0] == "| factored, W")
-    assert of_setting[1:3] == ["3", "3 of 3"]
+    assert of_setting[1:4] == ["3", "3 of 3", "3 of 3"]
     verdicts = [tables.judge(c, c.captures(), {}) for c in curves[:3]]
     delays = [v.confirmed / c.peak for v, c in zip(verdicts, curves, strict=False)]
-    assert of_setting[5].startswith(f"{np.median(delays):.2f} (")
+    assert of_setting[7].startswith(f"{np.median(delays):.2f} (")
     assert len([line for line in lines if line[0].startswith("| all, W")]) == len(tables.SAMPLES)
     alarms = {line.split(" | ")[0]: line.split(" | ")[1:] for line in tables.alarms_table(curves)}
     assert alarms["| shuffled attributes, W"] == ["1", "1.0", "0", "0", "0", "0 |"]
