@@ -35,6 +35,7 @@ docs: .venv/docs
 
 bench: .venv/dev
 	$(BIN)/python -m tests.benchmarks.geometry
+	$(BIN)/python -W ignore -m tests.benchmarks.others
 	$(BIN)/python -m tests.benchmarks.hidden
 	$(BIN)/python -m tests.benchmarks.losses
 	$(BIN)/python -m tests.benchmarks.checkpoints
