@@ -55,7 +55,7 @@ def with_controls(table):
 def covering(made):
     """Windows of the text in which each labelled token is the label of three positions."""
     tokenizer = made.data.tokenizer
-    options = {"per_value": made.data.tokenizer.get_vocab_size() * 3, "per_token": 3, "context": 64}
+    options = {"per_value": tokenizer.get_vocab_size() * 3, "per_token": 3, "context": 64}
     with warnings.catch_warnings():  # some tokens are never there
         warnings.simplefilter("ignore", UserWarning)
         return probe_from(read_stdlib(), tokenizer, made.table, shift_labels=True, **options)
@@ -66,22 +66,20 @@ def collect(name, seed, steps, file):
     made = setting_of(name, seed, steps)
     table = with_controls(made.table)
     options = {"every_n_steps": 1, "growth": None, "gram_size": 2} | made.capture
-    callbacks, kinds = [SemanticGeometry(table, **options)], [None]
-    if name == "stdlib":  # and other hidden states
-        probes = {BATCH: None, COVER: covering(made)}
-        for kind, probe in probes.items():
-            own = options | {"probe": probe, "unembedding": False}
-            callbacks.append(SemanticGeometry(table, name=kind.replace(" ", "_"), **own))
-            kinds.append(kind)
+    callbacks = {"H": SemanticGeometry(table, **options)}  # by the kind of hidden states
+    if name == "stdlib":
+        for kind, probe in ((BATCH, None), (COVER, covering(made))):
+            own = {"name": kind.replace(" ", "_"), "probe": probe, "unembedding": False}
+            callbacks[kind] = SemanticGeometry(table, **(options | own))
     with tempfile.TemporaryDirectory() as folder:
         where = {"gradient_clip_val": made.clip, "default_root_dir": folder}
-        trainer = quiet_trainer(steps, *callbacks, **where)
+        trainer = quiet_trainer(steps, *callbacks.values(), **where)
         trainer.fit(made.model, made.data)
     curves = {}
-    for callback, other in zip(callbacks, kinds, strict=True):
+    for of_hidden, callback in callbacks.items():
         history = callback.history
         for site in history.sites:
-            kind = other or ("W" if site == "unembedding" else "H")
+            kind = "W" if site == "unembedding" else of_hidden
             curves[f"steps|{kind}"] = [record.step for record in history]
             for metric in ("gap", "z"):
                 for attribute in table.names:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from many_runs import markdown
+from many_runs import is_near, markdown
 
 from lightning_semgeom import PhaseDetector
 from lightning_semgeom.capture.schedule import Schedule
@@ -106,19 +106,14 @@ def told(curves, verdicts):
     That is the step of their confirmation over the true one.
     """
     pairs = list(zip(curves, verdicts, strict=True))
-    first = sum(is_near(v.peak, c) for c, v in pairs)
-    stated = sum(is_near(v.stated, c) for c, v in pairs)
+    first = sum(is_near(v.peak, c.peak) for c, v in pairs)
+    stated = sum(is_near(v.stated, c.peak) for c, v in pairs)
     counts = f"{first} of {len(curves)}", f"{stated} of {len(curves)}"
     delays = [v.confirmed / c.peak for c, v in pairs if v.confirmed]
     if not delays:
         return *counts, "-"
     low, middle, high = np.quantile(delays, [0.05, 0.5, 0.95])
     return *counts, f"{middle:.2f} ({low:.2f} to {high:.2f})"
-
-
-def is_near(step, curve):
-    """Whether `step` is within 30 % of the true peak."""
-    return step is not None and abs(step - curve.peak) <= 0.3 * curve.peak
 
 
 SAMPLES = {

@@ -46,6 +46,11 @@ def jobs_of(options, steps):
     return jobs
 
 
+def is_near(step, true):
+    """Whether `step`, None if there is none, is within 30 % of the true one."""
+    return step is not None and abs(step - true) <= 0.3 * true
+
+
 def tell(text, folder, *files):
     """Leave what was found in `folder/table.md`, print it, and say where it and `files` are."""
     table = folder / "table.md"

@@ -17,6 +17,7 @@ from stdlib_lm import VOCABULARY, attributes, bands_of, token_counts
 
 from lightning_semgeom import attribute_similarity, cosine_third_moment, spectrum
 from lightning_semgeom.capture.schedule import Schedule
+from lightning_semgeom.geometry.third_moment import most_frequent
 from lightning_semgeom.settings.controlled import network_setting
 from lightning_semgeom.settings.stdlib import StdlibData, StdlibModel
 
@@ -58,16 +59,9 @@ def asymmetry(rows):
     return spectrum(rows)["asymmetry"]
 
 
-def frequent(counts, share=0.7):
-    """The most frequent tokens that make up so much of the text; all where none is known better."""
-    ordered = counts.sort(descending=True).values
-    last = ordered[int((ordered.cumsum(0) >= share * ordered.sum()).int().argmax())]
-    return counts >= last
-
-
 def figures(rows, counts):
     """What was tried, by name."""
-    often = rows[frequent(counts)]
+    often = rows[most_frequent(counts, len(rows), 0.7)]
     moments = {
         f"third moment, {share:.0%} of the text": cosine_third_moment(rows, counts, share)
         for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from many_runs import markdown, spread
+from many_runs import is_near, markdown, spread
 
 from lightning_semgeom import SpectralPhaseDetector
 from lightning_semgeom.record.spectral_phases import SpectralPhase
@@ -90,8 +90,7 @@ def line(curves):
         if phase is not SpectralPhase.NONE
     )
     near = [
-        turn is not None and abs(turn.step - curve.lowest) <= 0.3 * curve.lowest
-        for turn, curve in zip(rise, curves, strict=True)
+        is_near(turn and turn.step, curve.lowest) for turn, curve in zip(rise, curves, strict=True)
     ]
 
     def told(found):

@@ -56,7 +56,7 @@ def cosine_third_moment(rows: Tensor, counts: Tensor | None = None, share: float
         raise ValueError(f"share must lie in (0, 1]; got {share}.")
     rows = rows.detach()
     if counts is not None:
-        rows = rows[_most_frequent(counts, len(rows), share).to(rows.device)]
+        rows = rows[most_frequent(counts, len(rows), share).to(rows.device)]
     unit, valid = unit_rows(rows, mean_sums(rows).mean)
     unit = unit[valid]
     m = len(unit)
@@ -75,7 +75,7 @@ def cosine_third_moment(rows: Tensor, counts: Tensor | None = None, share: float
     return total / pairs
 
 
-def _most_frequent(counts: Tensor, rows: int, share: float) -> Tensor:
+def most_frequent(counts: Tensor, rows: int, share: float) -> Tensor:
     """Which rows together make `share` of the counts, bool `[n]` on the host."""
     if counts.shape != (rows,):
         raise ValueError(

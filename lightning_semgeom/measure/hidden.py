@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,11 +61,12 @@ class HiddenFigures:
         """
         plans = {site: attempted(self._plan_of, rows) for site, rows in hidden.items()}
         known = {site: plan.site for site, plan in plans.items() if isinstance(plan, _LabelPlan)}
+        more = {site: attempted(self._more, rows, eigenvalues) for site, rows in hidden.items()}
 
         def measured(sites: Iterable[str], careful: bool) -> dict[str, Measurement | Exception]:
             found = {
-                site: attempted(self._reduced, hidden[site], plans[site], careful, eigenvalues)
-                for site in sites
+                s: attempted(_reduced, hidden[s], plans[s], more[s], careful, eigenvalues)
+                for s in sites
             }
             return measurements(found, known)
 
@@ -84,14 +85,18 @@ class HiddenFigures:
             plan = self._plan = _LabelPlan(labels, moved(members, device), site.to(device))
         return plan
 
-    def _reduced(
-        self, hidden: HiddenRows, plan: _LabelPlan, careful: bool, eigenvalues: bool
-    ) -> Tensor:
-        # Positions with the same label share all attributes and are alike for other reasons; one
-        # row a label keeps them out of the comparison, and the null honest.
-        offsets = class_offsets(hidden.rows, plan.members)
-        more: list[Tensor] = []
-        if self._eigenspectrum and are_due(eigenvalues, hidden.rows.shape[1]):
-            shape = eigenspectrum(hidden.rows)
-            more = [shape[metric] for metric in EIGENSPECTRUM]
-        return reduced_offsets(offsets, plan.site, careful, eigenvalues, more)
+    def _more(self, hidden: HiddenRows, eigenvalues: bool) -> list[Tensor]:
+        """`EIGENSPECTRUM` of the positions, where it is asked for and due."""
+        if not (self._eigenspectrum and are_due(eigenvalues, hidden.rows.shape[1])):
+            return []
+        shape = eigenspectrum(hidden.rows)
+        return [shape[metric] for metric in EIGENSPECTRUM]
+
+
+def _reduced(
+    hidden: HiddenRows, plan: _LabelPlan, more: Sequence[Tensor], careful: bool, eigenvalues: bool
+) -> Tensor:
+    # Positions with the same label share all attributes and are alike for other reasons; one row a
+    # label keeps them out of the comparison, and the null honest.
+    offsets = class_offsets(hidden.rows, plan.members)
+    return reduced_offsets(offsets, plan.site, careful, eigenvalues, more)

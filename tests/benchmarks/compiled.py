@@ -59,7 +59,7 @@ class OnTheCard(pl.Callback):
         self.starts, self.peaks = [], []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if batch_idx:
+        if trainer.global_step:
             self.peaks.append(torch.cuda.max_memory_allocated())
         torch.cuda.reset_peak_memory_stats()
         if trainer.global_step % WINDOW == WINDOW // 2:

@@ -110,12 +110,17 @@ def in_a_fresh_process(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options_of(doc, rounds):
+    """How large the weight is, GPT-2's by default, and how often all is timed."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--rows", type=int, default=50257)
     parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser.parse_args()
+
+
+def main():
+    options = options_of(__doc__, rounds=15)
     memory = [
         in_a_fresh_process(extra_memory, options.rows, options.width, null)
         for null in (False, True)

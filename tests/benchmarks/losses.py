@@ -4,14 +4,13 @@ Beside them stands a part of what each step of a language model costs anyway: th
 positions, forward and backward.
 """
 
-import argparse
 import statistics
 import sys
 
 import torch
 
 from lightning_semgeom import AttributeAlignment, AttributeTable, GramAnchor, GramDispersion
-from tests.benchmarks.geometry import NUM_VALUES, made, timed
+from tests.benchmarks.geometry import NUM_VALUES, made, options_of, timed
 
 DRAWN = (1024, 2048, 4096, 8192)
 POSITIONS = 1024
@@ -47,11 +46,7 @@ def anchor_of(weight, max_rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=50257)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = options_of(__doc__, rounds=3)
     weight, codes = made(options.rows, options.width)
     weight.requires_grad_()
     columns = {f"a{m}": column.tolist() for m, column in zip(NUM_VALUES, codes.T, strict=True)}

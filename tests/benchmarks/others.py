@@ -3,7 +3,6 @@
 None of them gives cosines within and between values; each needs a pass or more an attribute.
 """
 
-import argparse
 import sys
 
 import torch
@@ -12,7 +11,7 @@ from torchmetrics.functional.clustering import calinski_harabasz_score as of_tor
 
 from lightning_semgeom.geometry.plan import CodePlan
 from lightning_semgeom.geometry.quick import quick_mean, quick_sums
-from tests.benchmarks.geometry import NUM_VALUES, made, ratio_of
+from tests.benchmarks.geometry import NUM_VALUES, made, options_of, ratio_of
 
 
 def accumulated(rows, labels, classes):
@@ -27,20 +26,16 @@ def accumulated(rows, labels, classes):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=50257)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    options = options_of(__doc__, rounds=5)
     weight, codes = made(options.rows, options.width)
     plan, columns = CodePlan(codes, NUM_VALUES), codes.unbind(1)
-    ours = {
-        f"ours, {name}": lambda second=second: quick_sums(
-            weight, plan, quick_mean(weight).mean, second
-        )
-        for name, second in (("mean and sums", False), ("and second moments, for z", True))
-    }
-    others = {
+
+    def ours(second):
+        return quick_sums(weight, plan, quick_mean(weight).mean, second)
+
+    ways = {
+        "ours, mean and sums": lambda: ours(second=False),
+        "ours, and second moments, for z": lambda: ours(second=True),
         "neural-collapse's accumulators": lambda: [
             accumulated(weight, column, count)
             for column, count in zip(columns, NUM_VALUES, strict=True)
@@ -57,7 +52,7 @@ def main():
         torch.linalg.vector_norm(weight, dim=1)
 
     print(f"{options.rows} rows of width {options.width}, fp32, attributes of {NUM_VALUES} values")
-    for name, take in {**ours, **others}.items():
+    for name, take in ways.items():
         print(f"{name:40} / vector_norm {ratio_of(take, norm, options.rounds):8.1f}")
     return 0
 

@@ -30,7 +30,7 @@ def test_what_was_tried_is_what_its_name_says(script):
     for k in range(4):
         own = rows[order[10 * k : 10 * k + 10]]
         torch.testing.assert_close(banded[order[10 * k : 10 * k + 10]], own - own.mean(0))
-    often = script.frequent(counts)
+    often = script.most_frequent(counts, 40, 0.7)
     assert counts[often].sum() >= 0.7 * counts.sum() > counts[often].sum() - counts[often].min()
     assert script.figures(rows, counts)["third moment, 60% of the text"] == cosine_third_moment(
         rows, counts, 0.6

@@ -23,8 +23,8 @@ def curve(tables, *points, kind="probe"):
     return tables.Curve("factored", kind, captures, np.exp(x))
 
 
-def cells_of(lines):
-    return {line.strip("| ").split(" | ")[0]: line.strip("| ").split(" | ")[1:] for line in lines}
+def cells_of(text):
+    return {name: cells for name, *cells in scripts.rows_of(text)}
 
 
 def test_tables_count_what_is_told_and_when(tables):
@@ -34,7 +34,7 @@ def test_tables_count_what_is_told_and_when(tables):
     found = dict(
         zip(
             tables.COLUMNS,
-            cells_of(tables.phases_table([three, two]))["factored, probe"],
+            cells_of("\n".join(tables.phases_table([three, two])))["factored, probe"],
             strict=False,
         )
     )
@@ -48,7 +48,7 @@ def test_tables_count_what_is_told_and_when(tables):
 
 def test_a_small_fall_is_told_with_a_larger_share_alone(tables):
     small = curve(tables, (0, 80), (50, 4), (800, 40), (5000, 34))
-    cells = cells_of(tables.phases_table([small]))["factored, probe"]
+    cells = cells_of("\n".join(tables.phases_table([small])))["factored, probe"]
     found = dict(zip(tables.COLUMNS, cells, strict=True))
     assert found["compression-seeking told"] == "0 of 1"
     assert found["the same with a share of 0.9"] == "1 of 1"
@@ -58,7 +58,7 @@ def test_a_rise_that_is_dated_elsewhere_is_not_within_30_percent(tables):
     astray = curve(tables, (0, 80), (100, 8), (5000, 64))
     astray.values[astray.steps.searchsorted(40)] = 5.0  # one capture, long before the lowest
     assert astray.lowest == pytest.approx(100, rel=0.1)
-    cells = cells_of(tables.phases_table([astray]))["factored, probe"]
+    cells = cells_of("\n".join(tables.phases_table([astray])))["factored, probe"]
     found = dict(zip(tables.COLUMNS, cells, strict=False))
     assert found["entropy-seeking told"] == "1 of 1"
     assert found["within 30 % of the lowest's step"] == "0 of 1"
@@ -71,7 +71,7 @@ def test_alarms_are_counted_where_there_is_more_than_there_should_be(tables):
         for kind, sd in (("still at the start", 0.005), ("still at the end", 1.0))
     ]
     real = curve(tables, (0, 80), (50, 4), (800, 40), (5000, 20))
-    found = cells_of(tables.alarms_table([*rough, real]))
+    found = cells_of("\n".join(tables.alarms_table([*rough, real])))
     assert found["stdlib, still at the start: each batch another"][::3] == ["20", "0"]
     assert found["stdlib, still at the start: each batch another"][4] == "0"
     assert int(found["stdlib, still at the end: each batch another"][3]) > 15
@@ -101,7 +101,7 @@ def test_the_example_collects_judges_and_does_not_run_twice(tmp_path):
     arguments = ("--seeds", "0", "--settings", "factored", "--steps", "160")
     text = scripts.run("spectral_phases", "--out", tmp_path, *arguments)
     assert (tmp_path / "table.md").read_text().strip() in text
-    cells = cells_of(line for line in text.splitlines() if line.startswith("| "))
+    cells = cells_of(text)
     assert cells["factored, probe"][0] == "1"
     assert cells["factored, probe"].count("1 of 1") == 3  # warm-up, entropy-seeking, and its step
     assert cells["factored, probe"][-2:] == ["0 of 1", "0 of 1"]

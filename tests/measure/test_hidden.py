@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from lightning_semgeom import AttributeTable
+from lightning_semgeom import AttributeTable, eigenspectrum
 from lightning_semgeom.capture.activations import HiddenRows
 from lightning_semgeom.capture.labels import LabelReader, Share
 from lightning_semgeom.geometry.classes import class_offsets
 from lightning_semgeom.measure import hidden
-from lightning_semgeom.measure.hidden import HiddenFigures
+from lightning_semgeom.measure.hidden import HiddenFigures, _reduced
 from tests import oracles
 
 LABELS = 40
@@ -62,7 +62,7 @@ def test_from_the_output_of_a_module_to_its_figures_the_device_is_never_asked(
     measuring = HiddenFigures(table(), 8)
     plan = measuring._plan_of(found)
     assert plan.site.codes.codes.device == device
-    assert measuring._reduced(found, plan, careful=False, eigenvalues=True).device == device
+    assert _reduced(found, plan, [], careful=False, eigenvalues=True).device == device
 
 
 @pytest.mark.parametrize("sites", [1, 4])
@@ -102,6 +102,17 @@ def test_the_eigenspectrum_is_that_of_all_positions_of_wide_sites_where_it_is_du
             assert found[name] == pytest.approx(exact[name], rel=1e-6), name
         plain = HiddenFigures(table(), 8).measure({"h": rows}, eigenvalues=due)["h"].values
         assert set(found) - set(plain) == (set(exact) if known else set())
+
+
+def test_the_eigenspectrum_is_taken_once_also_of_rows_that_are_looked_at_one_by_one(monkeypatch):
+    taken = []
+    monkeypatch.setattr(hidden, "eigenspectrum", lambda r: taken.append(r) or eigenspectrum(r))
+    rows = hidden_rows(400, 8)
+    rows.rows[3] = torch.inf
+    found = HiddenFigures(table(), 8, eigenspectrum=True).measure({"h": rows})["h"]
+    assert found.is_sound
+    assert len(taken) == 1
+    assert found.values["rankme"] == pytest.approx(float(eigenspectrum(rows.rows)["rankme"]))
 
 
 def test_a_site_whose_rows_are_not_finite_keeps_none_of_the_others_from_its_figures():

@@ -21,6 +21,11 @@ MADE = {
 }
 
 
+def table_lines(page):
+    """The lines of its tables as they stand there, but those below the heads."""
+    return [line for line in text_of(page).splitlines() if line.startswith("| ")]
+
+
 def rows_of(page):
     """The cells of the rows of its tables."""
     return scripts.rows_of(text_of(page))
@@ -39,28 +44,50 @@ def measured():
      ("transience", 19)],
 )  # fmt: skip
 def test_tables_of_results_stand_there_as_they_were_made(page, count):
-    lines = text_of(f"docs/results/{page}.md").splitlines()
-    shown = [line for line in lines if line.startswith("| ") and re.search(r"±|\(-?\d.* to", line)]
+    lines = table_lines(f"docs/results/{page}.md")
+    shown = [line for line in lines if re.search(r"±|\(-?\d.* to", line)]
     assert len(shown) >= count
     assert not set(shown) - MADE
 
 
 def test_what_the_first_run_of_gpt2_left_stands_there():
-    of_sites = [line for line in text_of("docs/results/gpt2.md").splitlines() if "| layer" in line]
+    of_sites = [line for line in table_lines("docs/results/gpt2.md") if "| layer" in line]
     assert len(of_sites) >= 15
     assert not set(of_sites) - MADE
 
 
+def test_what_is_said_of_both_runs_of_gpt2_is_so_in_both():
+    text, of_hidden, of_w = " ".join(text_of("docs/results/gpt2.md").split()), {}, []
+    for name in ("gpt2_scale", "gpt2_scale_other"):
+        rows = scripts.rows_of((ROOT / f"examples/tables/{name}.md").read_text())
+        for site, attribute, *cells in (cells for cells in rows if len(cells) == 12):
+            if site == "unembedding":
+                of_w.append((attribute, cells))
+            else:
+                of_hidden.setdefault(attribute, []).append(cells)
+    space, punctuation, kind = (of_hidden[name] for name in ("space", "punctuation", "kind"))
+    onsets = sorted(int(cells[0]) for cells in space)
+    assert f"onset at steps {onsets[0]} to {onsets[-1]}; rises to .55 or more" in text
+    assert all(float(cells[3]) >= 0.55 and float(cells[7]) >= 0.55 for cells in space)
+    assert all(0.3 <= float(cells[5]) <= 0.6 for cells in space)
+    onsets, peaks = (sorted(int(cells[k]) for cells in punctuation) for k in (0, 1))
+    assert f"onset at {onsets[0]} to {onsets[-1]}, peak of .2 to .3 at {peaks[0]} to" in text
+    assert f"at {peaks[0]} to {peaks[-1]}; a tenth or less is left" in text
+    assert all(float(cells[5]) <= 0.1 for cells in punctuation)
+    assert all(float(cells[5]) > 0.3 for cells in kind)
+    with_onset = [(name, cells[0], cells[4]) for name, cells in of_w if cells[0].isdigit()]
+    assert with_onset == [("frequency", "51", "0.43"), ("frequency", "51", "0.44")]
+
+
 def test_what_a_corpus_predicts_stands_there_as_it_was_made():
-    lines = text_of("docs/results/predicted-order.md").splitlines()
-    shown = [line for line in lines if line.startswith("| ")]
+    shown = table_lines("docs/results/predicted-order.md")
     assert len(shown) >= 40
     assert set(shown) <= MADE
 
 
 def test_peaks_without_attributes_stand_there_as_they_were_made():
     page = "docs/results/peak-without-attributes.md"
-    lines = [line for line in text_of(page).splitlines() if line.startswith("| ")]
+    lines = table_lines(page)
     assert len(lines) == 32
     assert set(lines) <= MADE
     fresh = {name: cells for name, *cells in rows_of(page)[:16]}
@@ -74,14 +101,14 @@ def test_peaks_without_attributes_stand_there_as_they_were_made():
 
 
 def test_large_z_by_chance_are_as_they_were_counted():
-    shown = [line for line in text_of("docs/understand/z.md").splitlines() if line.startswith("| ")]
+    shown = table_lines("docs/understand/z.md")
     assert len(shown) == 4
     assert set(shown) <= MADE
 
 
 def test_the_phase_rule_is_told_as_its_tables_have_it():
     page = "docs/results/phase-rule.md"
-    shown = [line for line in text_of(page).splitlines() if line.startswith("| ")]
+    shown = table_lines(page)
     assert len(shown) >= 34
     assert set(shown) <= MADE
     rows = {cells[0]: cells[1:] for cells in rows_of(page) if len(cells) == 8}
@@ -102,7 +129,7 @@ def test_the_phase_rule_is_told_as_its_tables_have_it():
 
 def test_spectral_phases_are_told_as_they_were_counted():
     page = "docs/results/spectral-phases.md"
-    shown = [line for line in text_of(page).splitlines() if line.startswith("| ")]
+    shown = table_lines(page)
     assert len(shown) == 30
     assert set(shown) <= MADE
     text = " ".join(text_of(page).split())
